@@ -1,0 +1,123 @@
+"""What an operator is: one frozen dataclass that holds all the rules about itself.
+
+A new operator is one class, decorated with ``@op``, in one file of ``irprune/ir/ops``; nothing
+else has to know it. The channel rule (which indices of its operands live and die together) will
+stand beside the others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from irprune.ir.errors import InvalidType
+from irprune.ir.types import Array, TensorType, dims
+
+Dims = Sequence[Any]
+"""A shape whose dimensions are ints, numpy arrays or torch tensors: costs are plain arithmetic."""
+
+OPS: dict[str, type[Op]] = {}
+"""Every operator class by its name; the text form reads it."""
+
+
+class Op(ABC):
+    """Base of all operators. Attributes are dataclass fields; operands come from the node.
+
+    Class attributes:
+        linear: it multiplies activations by weights (what other tools count as MACs).
+        bias: the operand that is stored as a 32-bit integer in an int8 model.
+        keeps_quantization: the stored integers may be moved or compared without knowing the
+            scale, so the same arithmetic serves floats and integers and the output has the
+            quantization of the first operand.
+    """
+
+    linear: ClassVar[bool] = False
+    bias: ClassVar[int | None] = None
+    keeps_quantization: ClassVar[bool] = False
+
+    @abstractmethod
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """Output types from operand types; InvalidType where the operands do not fit.
+
+        The quantization of an output is the node's to declare, except where
+        ``keeps_quantization`` or an attribute settles it.
+        """
+
+    @abstractmethod
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        """Multiply-accumulates in the convention of docs/design.md §4, for operand shapes."""
+
+    @abstractmethod
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        """Outputs for operand arrays, in plain numpy: the definition of what the op means."""
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        """Outputs for quantized integer operands, bit for bit as TFLite-Micro's reference kernel."""
+        if self.keeps_quantization:
+            return self.evaluate(args)
+        raise InvalidType(f"{type(self).__name__} has no integer arithmetic")
+
+    def alias(self) -> int | None:
+        """The operand whose memory the (only) output shares without copying; None for none."""
+        return None
+
+    def overwrites(self) -> bool:
+        """Whether the output may be written over an operand of its size that nobody reads later."""
+        return False
+
+
+class Activated(Op):
+    """An operator that can apply an element-wise activation to its output on the way out."""
+
+    activation: Op | None
+
+    def activated(self, y: Array) -> tuple[Array]:
+        """``y`` after the fused activation."""
+        return (y,) if self.activation is None else (self.activation.evaluate((y,))[0],)
+
+
+T = TypeVar("T", bound=type[Op])
+
+
+@dataclass_transform(frozen_default=True)
+def op(cls: T) -> T:
+    """Make an operator class a frozen dataclass and enter it in the registry."""
+    OPS[cls.__name__] = cls
+    return dataclass(frozen=True)(cls)
+
+
+def expect(condition: bool, what: str) -> None:
+    """Raise InvalidType(what) unless the condition holds."""
+    if not condition:
+        raise InvalidType(what)
+
+
+def expect_operands(inputs: Sequence[object], least: int, most: int | None = None) -> None:
+    """Raise InvalidType unless there are between ``least`` and ``most`` operands."""
+    most = least if most is None else most
+    if not least <= len(inputs) <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        raise InvalidType(f"takes {wanted} operands, not {len(inputs)}")
+
+
+def expect_rank(t: TensorType, rank: int) -> None:
+    """Raise InvalidType unless the operand has this rank."""
+    expect(t.rank == rank, f"wants a rank-{rank} operand, not {dims(t.shape)}")
+
+
+def normalize_axis(axis: int, rank: int) -> int:
+    """The axis counted from the front; InvalidType where the shape has no such axis."""
+    expect(-rank <= axis < rank, f"axis {axis} is not in a shape of rank {rank}")
+    return axis % rank
+
+
+def product(numbers: Sequence[Any]) -> Any:
+    """The product of dimensions of any arithmetic type."""
+    result: Any = 1
+    for number in numbers:
+        result = result * number
+    return result

@@ -1,0 +1,129 @@
+"""Element-wise arithmetic of several operands, with numpy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, ClassVar
+
+import numpy as np
+
+from irprune.ir.errors import InvalidType
+from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, op, product
+from irprune.ir.types import Array, TensorType, dims
+
+
+class Arithmetic(Activated):
+    """Two operands of one element type that broadcast to the output."""
+
+    most: ClassVar[int] = 2
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 2, self.most)
+        first = inputs[0]
+        expect(
+            all(t.dtype == first.dtype for t in inputs),
+            f"mixes {' and '.join(t.dtype.value for t in inputs)}",
+        )
+        try:
+            shape = np.broadcast_shapes(*(t.shape for t in inputs))
+        except ValueError:
+            shapes = " and ".join(dims(t.shape) for t in inputs)
+            raise InvalidType(f"shapes {shapes} do not broadcast") from None
+        return (TensorType(shape, first.dtype),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return 0
+
+
+class Summation(Arithmetic):
+    """A sum of terms: one operation for each term after the first, and it can run in place."""
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return (len(inputs) - 1) * product(outputs[0])
+
+
+@op
+class Add(Summation):
+    """The sum of two or more operands."""
+
+    activation: Op | None = None
+
+    most: ClassVar[int] = 1_000
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return self.activated(reduce(np.add, args))
+
+    def overwrites(self) -> bool:
+        return True
+
+
+@op
+class Sub(Summation):
+    """The first operand less the second; counted as the sum that it is."""
+
+    activation: Op | None = None
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return self.activated(np.subtract(*args))
+
+
+@op
+class Mul(Arithmetic):
+    """The product of two operands."""
+
+    activation: Op | None = None
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return self.activated(np.multiply(*args))
+
+
+@op
+class Div(Arithmetic):
+    """The quotient; integers are truncated towards zero."""
+
+    activation: Op | None = None
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x, y = args
+        if x.dtype.kind in "iu":
+            return self.activated(np.trunc(x / y).astype(x.dtype))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.activated(np.divide(x, y))
+
+
+class _Extremum(Arithmetic):
+    """Minimum or maximum of two operands."""
+
+    activation = None
+    keeps_quantization = True
+    function: ClassVar[Callable[[Array, Array], Array]]
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (type(self).function(*args),)
+
+
+@op
+class Minimum(_Extremum):
+    """The smaller of two operands."""
+
+    function = np.minimum
+
+
+@op
+class Maximum(_Extremum):
+    """The larger of two operands."""
+
+    function = np.maximum
+
+
+@op
+class Pow(Arithmetic):
+    """The first operand to the power of the second."""
+
+    activation = None
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x, y = args
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            return (np.power(x, y).astype(x.dtype, copy=False),)

@@ -1,0 +1,220 @@
+"""Convolutions of two spatial dimensions; one-dimensional ones are lowered to height 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
+from irprune.ir.types import Array, TensorType, dims
+
+Layout = Literal["NCHW", "NHWC"]
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+"""Elements added before and after, for height and for width."""
+
+
+def spatial_axes(layout: Layout) -> Pair:
+    """The axes of height and width."""
+    return (2, 3) if layout == "NCHW" else (1, 2)
+
+
+def channel_axis(layout: Layout) -> int:
+    """The axis of channels."""
+    return 1 if layout == "NCHW" else 3
+
+
+def in_layout(layout: Layout, n: Any, c: Any, h: Any, w: Any) -> tuple[Any, Any, Any, Any]:
+    """The four sizes in the order of the layout."""
+    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+
+
+def to_nchw(x: Array, layout: Layout) -> Array:
+    """``x`` seen as NCHW; also weights OHWI seen as OIHW."""
+    return x if layout == "NCHW" else x.transpose(0, 3, 1, 2)
+
+
+def from_nchw(y: Array, layout: Layout) -> Array:
+    """An NCHW array seen in the layout."""
+    return y if layout == "NCHW" else y.transpose(0, 2, 3, 1)
+
+
+@op
+class Conv2d(Activated):
+    """Grouped two-dimensional convolution; depthwise where ``groups`` is the input channels.
+
+    Operands: x in ``layout``; weights OIHW (NCHW) or OHWI (NHWC), where I is input channels of one
+    group; optionally a bias of O elements. Padding is explicit, so SAME is settled on reading.
+    """
+
+    stride: Pair = (1, 1)
+    padding: Padding = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    layout: Layout = "NCHW"
+    activation: Op | None = None
+
+    linear = True
+    bias = 2
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        x, w = _expect_conv(inputs)
+        n, c, *size = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        o, i = w.shape[0], w.shape[channel_axis(self.layout)]
+        kernel = [w.shape[a] for a in spatial_axes(self.layout)]
+        expect(self.groups > 0, f"has {self.groups} groups")
+        expect(
+            c == i * self.groups and o % self.groups == 0,
+            f"weights {dims(w.shape)} in {self.groups} groups do not fit input {dims(x.shape)}",
+        )
+        _expect_bias(inputs, o)
+        h, w_out = (
+            window_count(size[a], kernel[a], self.stride[a], self.padding[a], self.dilation[a])
+            for a in (0, 1)
+        )
+        return (TensorType(in_layout(self.layout, n, o, h, w_out), x.dtype),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        y, w = outputs[0], inputs[1]
+        return y[0] * product([y[a] for a in spatial_axes(self.layout)]) * product(w)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x, w = to_nchw(args[0], self.layout), to_nchw(args[1], self.layout)
+        x = np.pad(x, ((0, 0), (0, 0), *self.padding))
+        y = convolve(x, w, self.stride, self.dilation, self.groups)
+        if len(args) == 3:
+            y += args[2].reshape(1, -1, 1, 1)
+        return self.activated(from_nchw(y, self.layout))
+
+
+@op
+class ConvTranspose2d(Activated):
+    """Transposed convolution: the gradient of Conv2d with respect to its input.
+
+    Operands: x in ``layout``; weights IOHW (NCHW) or OHWI (NHWC, as TFLite stores them; groups 1),
+    where O is output channels of one group; optionally a bias. ``padding`` is cut from the full
+    output, which ``output_padding`` lengthens at the end.
+    """
+
+    stride: Pair = (1, 1)
+    padding: Padding = ((0, 0), (0, 0))
+    output_padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    layout: Layout = "NCHW"
+    activation: Op | None = None
+
+    linear = True
+    bias = 2
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        x, w = _expect_conv(inputs)
+        n, c, *size = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        i, o, *kernel = self._iohw(w.shape)
+        expect(
+            self.groups > 0 and c == i and i % self.groups == 0,
+            f"weights {dims(w.shape)} in {self.groups} groups do not fit input {dims(x.shape)}",
+        )
+        _expect_bias(inputs, o * self.groups)
+        h, w_out = (
+            (size[a] - 1) * self.stride[a]
+            + (kernel[a] - 1) * self.dilation[a]
+            + 1
+            + self.output_padding[a]
+            - sum(self.padding[a])
+            for a in (0, 1)
+        )
+        expect(h > 0 and w_out > 0, f"output of {h}x{w_out} is empty")
+        return (TensorType(in_layout(self.layout, n, o * self.groups, h, w_out), x.dtype),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        x, w = inputs[0], inputs[1]
+        return x[0] * product([x[a] for a in spatial_axes(self.layout)]) * product(w)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x = to_nchw(args[0], self.layout)
+        w = args[1] if self.layout == "NCHW" else args[1].transpose(3, 0, 1, 2)
+        n, c, h, width = x.shape
+        o, kh, kw = w.shape[1:]
+        xg = x.reshape(n, self.groups, c // self.groups, h, width)
+        wg = w.reshape(self.groups, c // self.groups, o, kh, kw)
+        full = [
+            (size - 1) * s + (k - 1) * d + 1 + extra
+            for size, s, k, d, extra in zip(
+                (h, width), self.stride, (kh, kw), self.dilation, self.output_padding, strict=True
+            )
+        ]
+        y = np.zeros((n, self.groups, o, *full), x.dtype)
+        for r in range(kh):
+            for q in range(kw):
+                at = tuple(
+                    slice(k * d, k * d + (size - 1) * s + 1, s)
+                    for k, d, size, s in zip(
+                        (r, q), self.dilation, (h, width), self.stride, strict=True
+                    )
+                )
+                y[(..., *at)] += np.einsum("ngihw,gio->ngohw", xg, wg[..., r, q], optimize=True)
+        y = y.reshape(n, self.groups * o, *full)
+        (top, bottom), (left, right) = self.padding
+        y = y[:, :, top : full[0] - bottom, left : full[1] - right]
+        if len(args) == 3:
+            y = y + args[2].reshape(1, -1, 1, 1)
+        return self.activated(from_nchw(y, self.layout))
+
+    def _iohw(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+        """Input channels, output channels of a group, kernel height and width."""
+        first, second, third, last = shape
+        if self.layout == "NCHW":
+            return first, second, third, last
+        return last, first, second, third
+
+
+def window_count(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """Positions of a window along one axis; InvalidType where it does not fit once."""
+    expect(min(kernel, stride, dilation) > 0, "kernel, stride and dilation must be positive")
+    expect(min(padding) >= 0, f"padding {padding} is negative")
+    room = size + sum(padding) - (kernel - 1) * dilation - 1
+    expect(room >= 0, f"a window of {kernel} (dilation {dilation}) is wider than its input {size}")
+    return room // stride + 1
+
+
+def convolve(x: Array, w: Array, stride: Pair, dilation: Pair, groups: int) -> Array:
+    """NCHW convolution of an already padded ``x`` with OIHW weights, without bias."""
+    n, c, _, _ = x.shape
+    o, i, kh, kw = w.shape
+    reach = ((kh - 1) * dilation[0] + 1, (kw - 1) * dilation[1] + 1)
+    windows = sliding_window_view(x, reach, axis=(2, 3))
+    windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    h, width = windows.shape[2:4]
+    if i == 1:  # depthwise: one multiply-add a kernel position is faster than many tiny products
+        y = np.zeros((n, c, o // c, h, width), x.dtype)
+        wd = w.reshape(c, o // c, kh, kw)
+        for r in range(kh):
+            for q in range(kw):
+                y += windows[:, :, None, :, :, r, q] * wd[None, :, :, None, None, r, q]
+        return y.reshape(n, o, h, width)
+    y = np.empty((n, o, h, width), np.result_type(x, w))
+    per = o // groups
+    for g in range(groups):
+        part = windows[:, g * i : (g + 1) * i]
+        columns = part.transpose(0, 2, 3, 1, 4, 5).reshape(n * h * width, i * kh * kw)
+        weights = w[g * per : (g + 1) * per].reshape(per, -1)
+        product_ = (columns @ weights.T).reshape(n, h, width, per)
+        y[:, g * per : (g + 1) * per] = product_.transpose(0, 3, 1, 2)
+    return y
+
+
+def _expect_conv(inputs: Sequence[TensorType]) -> tuple[TensorType, TensorType]:
+    expect_operands(inputs, 2, 3)
+    for t in inputs[:2]:
+        expect_rank(t, 4)
+    return inputs[0], inputs[1]
+
+
+def _expect_bias(inputs: Sequence[TensorType], channels: int) -> None:
+    if len(inputs) == 3:
+        bias = inputs[2]
+        expect(bias.shape == (channels,), f"bias {dims(bias.shape)} is not {channels} elements")

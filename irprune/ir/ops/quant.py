@@ -1,0 +1,63 @@
+"""Between reals and the integers that stand for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from irprune.ir.errors import InvalidType
+from irprune.ir.op import Dims, Op, expect, expect_operands, op
+from irprune.ir.types import Array, DType, Quant, TensorType
+
+
+@op
+class Quantize(Op):
+    """Reals to integers, rounding half to even as ONNX; or integers to another quantization."""
+
+    dtype: DType
+    quant: Quant
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        expect(self.dtype.is_integer, f"quantizes to {self.dtype.value}")
+        return (TensorType(inputs[0].shape, self.dtype, self.quant),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return 0
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        scale, zero_point = self.quant.along(args[0].ndim)
+        low, high = self.dtype.limits
+        scaled = args[0].astype(np.float32) / scale.astype(np.float32)
+        stored = np.rint(scaled).astype(np.float64) + zero_point
+        return (np.clip(stored, low, high).astype(self.dtype.numpy),)
+
+
+@op
+class Dequantize(Op):
+    """Integers to the reals they stand for; the quantization is the operand type's."""
+
+    dtype: DType = DType.F32
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        expect(inputs[0].quant is not None, f"operand {inputs[0]} is not quantized")
+        return (TensorType(inputs[0].shape, self.dtype),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return 0
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        raise InvalidType("the operand's quantization is needed")
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        quant = inputs[0].quant
+        if quant is None:
+            raise InvalidType(f"operand {inputs[0]} is not quantized")
+        scale, zero_point = quant.along(args[0].ndim)
+        centred = (args[0].astype(np.int64) - zero_point).astype(np.float32)
+        return ((centred * scale.astype(np.float32)).astype(self.dtype.numpy),)

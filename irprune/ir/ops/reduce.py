@@ -1,0 +1,78 @@
+"""Reductions over axes; over height and width they are the global pools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op, product
+from irprune.ir.types import Array, TensorType
+
+
+class Reduce(Op):
+    """Reduces ``axes`` to one element; as the global pool it is, it costs every element it reads."""
+
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        axes = {normalize_axis(axis, x.rank) for axis in self.axes}
+        expect(len(axes) == len(self.axes), f"axes {self.axes} name one axis twice")
+        shape = [
+            1 if axis in axes else size
+            for axis, size in enumerate(x.shape)
+            if self.keepdims or axis not in axes
+        ]
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return product(inputs[0])
+
+
+@op
+class ReduceMean(Reduce):
+    """The mean over axes; over height and width the global average pool."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x = args[0]
+        mean = np.mean(x, self.axes, keepdims=self.keepdims, dtype=_wide(x))
+        return (np.asarray(mean, x.dtype),)
+
+
+@op
+class ReduceSum(Reduce):
+    """The sum over axes."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x = args[0]
+        return (np.asarray(np.sum(x, self.axes, keepdims=self.keepdims, dtype=x.dtype)),)
+
+
+@op
+class ReduceMax(Reduce):
+    """The maximum over axes; over height and width the global max pool."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    keeps_quantization = True
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x = args[0]
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        return (np.asarray(np.max(x, self.axes, keepdims=self.keepdims, initial=least)),)
+
+
+def _wide(x: Array) -> Any:
+    """Half precision is summed in single, as every runtime does."""
+    return np.float32 if x.dtype == np.float16 else None

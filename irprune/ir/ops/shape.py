@@ -1,0 +1,334 @@
+"""Operators that move elements and compute nothing; the views do not even move them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, normalize_axis, op
+from irprune.ir.ops.conv import Layout, channel_axis, from_nchw, in_layout, spatial_axes, to_nchw
+from irprune.ir.types import Array, Shape, TensorType, dims
+
+
+class Move(Op):
+    """Output elements are input elements (or a constant): no arithmetic, quantization kept."""
+
+    keeps_quantization = True
+
+    def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
+        return 0
+
+
+class View(Move):
+    """The same bytes in the same order under another shape: a free alias."""
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        shape = self.shape_of(x.shape)
+        expect(math.prod(shape) == x.elements, f"{dims(x.shape)} is not {dims(shape)}")
+        return (TensorType(shape, x.dtype, x.quant if x.quant and x.quant.axis is None else None),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (args[0].reshape(self.shape_of(args[0].shape)),)
+
+    def alias(self) -> int | None:
+        return 0
+
+    def shape_of(self, shape: Shape) -> Shape:
+        """The output's shape."""
+        return shape
+
+
+@op
+class Identity(View):
+    """The operand itself; dropout at inference, casts that change nothing."""
+
+
+@op
+class Reshape(View):
+    """Any shape of as many elements."""
+
+    shape: Shape
+
+    def shape_of(self, shape: Shape) -> Shape:
+        return self.shape
+
+
+@op
+class Flatten(View):
+    """The axes from ``start`` to ``end`` (both included) become one."""
+
+    start: int = 1
+    end: int = -1
+
+    def shape_of(self, shape: Shape) -> Shape:
+        if not shape:
+            return (1,)
+        first, last = (normalize_axis(a, len(shape)) for a in (self.start, self.end))
+        expect(first <= last, f"axes {self.start} to {self.end} are in the wrong order")
+        return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
+
+
+@op
+class Squeeze(View):
+    """Axes of size 1 are dropped."""
+
+    axes: tuple[int, ...]
+
+    def shape_of(self, shape: Shape) -> Shape:
+        axes = {normalize_axis(axis, len(shape)) for axis in self.axes}
+        expect(all(shape[a] == 1 for a in axes), f"{dims(shape)} has no size 1 at {self.axes}")
+        return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+@op
+class Unsqueeze(View):
+    """Axes of size 1 are inserted, at positions counted in the output."""
+
+    axes: tuple[int, ...]
+
+    def shape_of(self, shape: Shape) -> Shape:
+        rank = len(shape) + len(self.axes)
+        axes = {normalize_axis(axis, rank) for axis in self.axes}
+        expect(len(axes) == len(self.axes), f"axes {self.axes} name one axis twice")
+        rest = iter(shape)
+        return tuple(1 if axis in axes else next(rest) for axis in range(rank))
+
+
+@op
+class Transpose(Move):
+    """Axes in a new order: output axis i is input axis perm[i]."""
+
+    perm: tuple[int, ...]
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        expect(
+            sorted(self.perm) == list(range(x.rank)), f"{self.perm} does not permute {dims(x.shape)}"
+        )
+        shape = tuple(x.shape[axis] for axis in self.perm)
+        return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (args[0].transpose(self.perm),)
+
+
+@op
+class Expand(Move):
+    """Broadcasts to a shape."""
+
+    shape: Shape
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        aligned = zip(reversed(self.shape), reversed(x.shape), strict=False)
+        expect(
+            x.rank <= len(self.shape) and all(s in (1, d) for d, s in aligned),
+            f"{dims(x.shape)} does not broadcast to {dims(self.shape)}",
+        )
+        return (TensorType(self.shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (np.broadcast_to(args[0], self.shape),)
+
+
+@op
+class Concat(Move):
+    """Operands end to end along an axis."""
+
+    axis: int
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect(len(inputs) > 0, "has no operands")
+        first = inputs[0]
+        axis = normalize_axis(self.axis, first.rank)
+        for t in inputs:
+            same = t.rank == first.rank and all(
+                a == axis or t.shape[a] == first.shape[a] for a in range(first.rank)
+            )
+            expect(
+                same and t.dtype == first.dtype, f"{first} and {t} do not join along axis {axis}"
+            )
+        shape = list(first.shape)
+        shape[axis] = sum(t.shape[axis] for t in inputs)
+        return (TensorType(tuple(shape), first.dtype),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (np.concatenate(args, self.axis),)
+
+
+@op
+class Split(Move):
+    """Consecutive parts of an axis, one output a part."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        axis = normalize_axis(self.axis, x.rank)
+        expect(
+            sum(self.sizes) == x.shape[axis],
+            f"parts {self.sizes} are not axis {axis} of {dims(x.shape)}",
+        )
+        shapes = ((*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in self.sizes)
+        return tuple(TensorType(shape, x.dtype, _per_tensor(x)) for shape in shapes)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(np.split(args[0], np.cumsum(self.sizes)[:-1], self.axis))
+
+
+@op
+class Slice(Move):
+    """``sizes[i]`` elements of ``axes[i]``: from ``starts[i]`` on, ``steps[i]`` apart."""
+
+    axes: tuple[int, ...]
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        shape = list(x.shape)
+        for axis, start, size, step in zip(
+            self.axes, self.starts, self.sizes, self.steps, strict=True
+        ):
+            last = start + (size - 1) * step
+            inside = size == 0 or (0 <= min(start, last) and max(start, last) < x.shape[axis])
+            expect(step != 0 and size >= 0 and inside, f"slice leaves axis {axis} of {dims(x.shape)}")
+            shape[axis] = size
+        return (TensorType(tuple(shape), x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x = args[0]
+        for axis, start, size, step in zip(
+            self.axes, self.starts, self.sizes, self.steps, strict=True
+        ):
+            x = np.take(x, range(start, start + size * step, step), axis)
+        return (x,)
+
+
+@op
+class Pad(Move):
+    """Elements before and after each axis: a constant, a reflection or the edge repeated.
+
+    ``value`` is a real number; a quantized tensor is padded with its quantized form.
+    """
+
+    padding: tuple[tuple[int, int], ...]
+    mode: Literal["constant", "reflect", "edge"] = "constant"
+    value: float = 0.0
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        expect(len(self.padding) == x.rank, f"{len(self.padding)} pads for {dims(x.shape)}")
+        expect(all(min(pair) >= 0 for pair in self.padding), f"padding {self.padding} is negative")
+        for pair, size in zip(self.padding, x.shape, strict=True):
+            room = {"constant": math.inf, "reflect": size - 1, "edge": math.inf if size else 0}
+            expect(max(pair) <= room[self.mode], f"{self.mode} padding {pair} of axis of {size}")
+        shape = tuple(size + sum(p) for size, p in zip(x.shape, self.padding, strict=True))
+        return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        if self.mode == "constant":
+            return (np.pad(args[0], self.padding, constant_values=self.value),)
+        return (np.pad(args[0], self.padding, mode=self.mode),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        quant = inputs[0].quant
+        if self.mode != "constant" or quant is None:
+            return self.evaluate(args)
+        low, high = inputs[0].dtype.limits
+        stored = round(self.value / quant.scale[0]) + quant.zero_point[0]
+        fill = min(max(stored, low), high)
+        return (np.pad(args[0], self.padding, constant_values=fill),)
+
+
+@op
+class Gather(Move):
+    """Elements of an axis by constant indices: the axis is replaced by the indices' shape."""
+
+    indices: tuple[int, ...]
+    indices_shape: Shape
+    axis: int = 0
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        x = inputs[0]
+        axis = normalize_axis(self.axis, x.rank)
+        expect(math.prod(self.indices_shape) == len(self.indices), "indices do not fill their shape")
+        size = x.shape[axis]
+        expect(all(0 <= i < size for i in self.indices), f"an index is not within 0 to {size - 1}")
+        shape = (*x.shape[:axis], *self.indices_shape, *x.shape[axis + 1 :])
+        return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        indices = np.asarray(self.indices, np.int64).reshape(self.indices_shape)
+        return (np.take(args[0], indices, self.axis),)
+
+
+@op
+class DepthToSpace(Move):
+    """Blocks of channels become pixels: columns first (DCR) or depth first (CRD, pixel shuffle)."""
+
+    block: int
+    mode: Literal["DCR", "CRD"] = "DCR"
+    layout: Layout = "NCHW"
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        expect_rank(inputs[0], 4)
+        x, b = inputs[0], self.block
+        n, c, h, w = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        expect(b > 0 and c % (b * b) == 0, f"{c} channels are not blocks of {b}x{b}")
+        shape = in_layout(self.layout, n, c // (b * b), h * b, w * b)
+        return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x, b = to_nchw(args[0], self.layout), self.block
+        n, c, h, w = x.shape
+        depth = c // (b * b)
+        if self.mode == "DCR":
+            y = x.reshape(n, b, b, depth, h, w).transpose(0, 3, 4, 1, 5, 2)
+        else:
+            y = x.reshape(n, depth, b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
+        return (from_nchw(y.reshape(n, depth, h * b, w * b), self.layout),)
+
+
+@op
+class SpaceToDepth(Move):
+    """Blocks of pixels become channels: the inverse of DepthToSpace in DCR order."""
+
+    block: int
+    layout: Layout = "NCHW"
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(inputs, 1)
+        expect_rank(inputs[0], 4)
+        x, b = inputs[0], self.block
+        n, c, h, w = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        expect(b > 0 and h % b == 0 and w % b == 0, f"{h}x{w} pixels are not blocks of {b}x{b}")
+        shape = in_layout(self.layout, n, c * b * b, h // b, w // b)
+        return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        x, b = to_nchw(args[0], self.layout), self.block
+        n, c, h, w = x.shape
+        y = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+        return (from_nchw(y.reshape(n, c * b * b, h // b, w // b), self.layout),)
+
+
+def _per_tensor(x: TensorType) -> Any:
+    """The quantization that survives moving elements about: only one of the whole tensor."""
+    return x.quant if x.quant is not None and x.quant.axis is None else None
