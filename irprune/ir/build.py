@@ -93,9 +93,7 @@ class Builder:
         """The graph; constants that nothing reads are left out."""
         used = {value for node in self._nodes for value in node.inputs} | set(outputs)
         constants = {v: array for v, array in self._constants.items() if v in used}
-        return Graph(
-            self.name, tuple(self._inputs), tuple(outputs), tuple(self._nodes), constants
-        )
+        return Graph(self.name, tuple(self._inputs), tuple(outputs), tuple(self._nodes), constants)
 
     def _output(
         self,

@@ -56,7 +56,7 @@ class Op(ABC):
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
-        """Outputs for quantized integer operands, bit for bit as TFLite-Micro's reference kernel."""
+        """Outputs for quantized integer operands, bit for bit as TFLite-Micro's reference."""
         if self.keeps_quantization:
             return self.evaluate(args)
         raise InvalidType(f"{type(self).__name__} has no integer arithmetic")
@@ -87,7 +87,8 @@ T = TypeVar("T", bound=type[Op])
 def op(cls: T) -> T:
     """Make an operator class a frozen dataclass and enter it in the registry."""
     OPS[cls.__name__] = cls
-    return dataclass(frozen=True)(cls)
+    dataclass(frozen=True)(cls)
+    return cls
 
 
 def expect(condition: bool, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -97,10 +97,10 @@ class _Extremum(Arithmetic):
 
     activation = None
     keeps_quantization = True
-    function: ClassVar[Callable[[Array, Array], Array]]
+    function: ClassVar[np.ufunc]
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
-        return (type(self).function(*args),)
+        return (np.asarray(self.function(*args)),)
 
 
 @op

@@ -62,7 +62,9 @@ class Conv2d(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         x, w = _expect_conv(inputs)
-        n, c, *size = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        n, c, *size = (
+            x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
+        )
         o, i = w.shape[0], w.shape[channel_axis(self.layout)]
         kernel = [w.shape[a] for a in spatial_axes(self.layout)]
         expect(self.groups > 0, f"has {self.groups} groups")
@@ -112,7 +114,9 @@ class ConvTranspose2d(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         x, w = _expect_conv(inputs)
-        n, c, *size = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        n, c, *size = (
+            x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
+        )
         i, o, *kernel = self._iohw(w.shape)
         expect(
             self.groups > 0 and c == i and i % self.groups == 0,
@@ -150,13 +154,15 @@ class ConvTranspose2d(Activated):
         y = np.zeros((n, self.groups, o, *full), x.dtype)
         for r in range(kh):
             for q in range(kw):
-                at = tuple(
+                rows, columns = (
                     slice(k * d, k * d + (size - 1) * s + 1, s)
                     for k, d, size, s in zip(
                         (r, q), self.dilation, (h, width), self.stride, strict=True
                     )
                 )
-                y[(..., *at)] += np.einsum("ngihw,gio->ngohw", xg, wg[..., r, q], optimize=True)
+                y[..., rows, columns] += np.einsum(
+                    "ngihw,gio->ngohw", xg, wg[..., r, q], optimize=True
+                )
         y = y.reshape(n, self.groups * o, *full)
         (top, bottom), (left, right) = self.padding
         y = y[:, :, top : full[0] - bottom, left : full[1] - right]

@@ -55,7 +55,7 @@ class MatMul(Activated):
         expect_operands(inputs, 2)
         expect(min(t.rank for t in inputs) >= 2, "wants operands of rank 2 or more")
         a, b = (
-            (*t.shape[:-2], *t.shape[: -3 : -1]) if flip else t.shape
+            (*t.shape[:-2], *t.shape[:-3:-1]) if flip else t.shape
             for t, flip in zip(inputs, (self.transpose_a, self.transpose_b), strict=True)
         )
         expect(a[-1] == b[-2], f"shapes {dims(a)} and {dims(b)} do not multiply")

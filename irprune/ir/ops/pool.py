@@ -37,7 +37,9 @@ class Pool(Activated):
         expect_operands(inputs, 1)
         expect_rank(inputs[0], 4)
         x = inputs[0]
-        n, c, *size = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        n, c, *size = (
+            x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
+        )
         h, w = (self._count(size[a], a) for a in (0, 1))
         return (TensorType(in_layout(self.layout, n, c, h, w), x.dtype, x.quant),)
 

@@ -15,7 +15,9 @@ Direction = Literal["forward", "reverse", "bidirectional"]
 
 
 class Recurrent(Op):
-    """Operands x (time, batch, in), W (directions, gates*hidden, in), R (directions, gates*hidden,
+    """A cell stepped over time, in one or both directions.
+
+    Operands: x (time, batch, in), W (directions, gates*hidden, in), R (directions, gates*hidden,
     hidden), B (directions, 2*gates*hidden: of W, then of R), then the initial states (directions,
     batch, hidden). Outputs: y (time, directions, batch, hidden), then the last states.
     """

@@ -12,7 +12,7 @@ from irprune.ir.types import Array, TensorType
 
 
 class Reduce(Op):
-    """Reduces ``axes`` to one element; as the global pool it is, it costs every element it reads."""
+    """Reduces ``axes`` to one element; like the global pool it costs every element it reads."""
 
     axes: tuple[int, ...]
     keepdims: bool

@@ -109,7 +109,8 @@ class Transpose(Move):
         expect_operands(inputs, 1)
         x = inputs[0]
         expect(
-            sorted(self.perm) == list(range(x.rank)), f"{self.perm} does not permute {dims(x.shape)}"
+            sorted(self.perm) == list(range(x.rank)),
+            f"{self.perm} does not permute {dims(x.shape)}",
         )
         shape = tuple(x.shape[axis] for axis in self.perm)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
@@ -202,8 +203,10 @@ class Slice(Move):
             self.axes, self.starts, self.sizes, self.steps, strict=True
         ):
             last = start + (size - 1) * step
-            inside = size == 0 or (0 <= min(start, last) and max(start, last) < x.shape[axis])
-            expect(step != 0 and size >= 0 and inside, f"slice leaves axis {axis} of {dims(x.shape)}")
+            inside = size == 0 or (min(start, last) >= 0 and max(start, last) < x.shape[axis])
+            expect(
+                step != 0 and size >= 0 and inside, f"slice leaves axis {axis} of {dims(x.shape)}"
+            )
             shape[axis] = size
         return (TensorType(tuple(shape), x.dtype, _per_tensor(x)),)
 
@@ -267,7 +270,9 @@ class Gather(Move):
         expect_operands(inputs, 1)
         x = inputs[0]
         axis = normalize_axis(self.axis, x.rank)
-        expect(math.prod(self.indices_shape) == len(self.indices), "indices do not fill their shape")
+        expect(
+            math.prod(self.indices_shape) == len(self.indices), "indices do not fill their shape"
+        )
         size = x.shape[axis]
         expect(all(0 <= i < size for i in self.indices), f"an index is not within 0 to {size - 1}")
         shape = (*x.shape[:axis], *self.indices_shape, *x.shape[axis + 1 :])
@@ -290,7 +295,9 @@ class DepthToSpace(Move):
         expect_operands(inputs, 1)
         expect_rank(inputs[0], 4)
         x, b = inputs[0], self.block
-        n, c, h, w = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        n, c, h, w = (
+            x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
+        )
         expect(b > 0 and c % (b * b) == 0, f"{c} channels are not blocks of {b}x{b}")
         shape = in_layout(self.layout, n, c // (b * b), h * b, w * b)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
@@ -317,7 +324,9 @@ class SpaceToDepth(Move):
         expect_operands(inputs, 1)
         expect_rank(inputs[0], 4)
         x, b = inputs[0], self.block
-        n, c, h, w = (x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout)))
+        n, c, h, w = (
+            x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
+        )
         expect(b > 0 and h % b == 0 and w % b == 0, f"{h}x{w} pixels are not blocks of {b}x{b}")
         shape = in_layout(self.layout, n, c * b * b, h // b, w // b)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
