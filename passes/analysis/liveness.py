@@ -161,7 +161,9 @@ def imprecise_peak(model: MemoryModel, *, in_place: bool = False) -> Bytes:
     With ``in_place``, an operator that may overwrite an operand of its output's size counts its
     inputs only. Views are no operators here.
     """
-    return max((imprecise_bytes(model, s, in_place=in_place) for s in model.steps), default=Bytes(0))
+    return max(
+        (imprecise_bytes(model, s, in_place=in_place) for s in model.steps), default=Bytes(0)
+    )
 
 
 def imprecise_bytes(model: MemoryModel, step: Step, *, in_place: bool = False) -> Bytes:

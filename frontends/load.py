@@ -1,0 +1,171 @@
+"""Choose the frontend for whatever was given."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from irprune.ir.errors import InvalidModel, IrpruneError, UsageError
+from irprune.ir.graph import Graph
+from irprune.ir.types import Shape
+from irprune.ir.verify import verify
+
+MAX_FILE = 2**31
+"""Protocol buffers and flatbuffers both end at 2 GiB."""
+
+
+def load(
+    source: object,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+) -> Graph:
+    """Read a model into a graph.
+
+    Args:
+        source: a path to an ``.onnx`` or ``.tflite`` file; ``zoo:NAME?key=value&...``, a reference
+            architecture; ``package.module:factory``, a callable that gives a torch module, or a
+            module and its example inputs; or an object: ``torch.nn.Module``, torch
+            ``ExportedProgram``, ``onnx.ModelProto``.
+        example_inputs: what a torch module is called with; shapes matter, values do not.
+        shapes: shapes of inputs by name, for symbolic dimensions and for torch factories.
+
+    Returns:
+        A verified graph.
+
+    Raises:
+        InvalidModel: the file is damaged or is no model.
+        UnsupportedOp: operators that irprune does not know, all of them.
+        UsageError: something more must be said, such as the shape of an input.
+    """
+    graph = _read(source, example_inputs, shapes or {})
+    try:
+        verify(graph)
+    except IrpruneError as error:
+        raise error.at(graph.name) from None
+    return graph
+
+
+def _read(
+    source: object, example_inputs: tuple[Any, ...] | None, shapes: Mapping[str, Shape]
+) -> Graph:
+    if isinstance(source, str) and source.startswith("zoo:"):
+        return _read_zoo(source)
+    if isinstance(source, str) and ":" in source and not Path(source).exists():
+        return _read_factory(source, shapes)
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source), shapes)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.nn.Module | torch.export.ExportedProgram):
+        from irprune.frontends.torch_export import read_torch
+
+        return read_torch(source, example_inputs)
+    onnx = sys.modules.get("onnx")
+    if onnx is not None and isinstance(source, onnx.ModelProto):
+        from irprune.frontends.onnx import read_onnx
+
+        return read_onnx(source, shapes)
+    raise UsageError(
+        f"cannot read a model from {type(source).__name__}",
+        hint="give a path, a torch module, an ExportedProgram or an onnx ModelProto",
+    )
+
+
+def _read_file(path: Path, shapes: Mapping[str, Shape]) -> Graph:
+    head = _head(path)
+    if path.suffix == ".tflite" or head[4:8] == b"TFL3":
+        from irprune.frontends.tflite import read_tflite
+
+        if shapes:
+            raise UsageError("a TFLite file has its shapes", where=str(path), hint="drop --shape")
+        return read_tflite(path)
+    if path.suffix == ".onnx":
+        from irprune.frontends.onnx import read_onnx
+
+        return read_onnx(path, shapes)
+    raise InvalidModel(
+        "neither .onnx nor .tflite", where=str(path), hint="irprune reads files of these two kinds"
+    )
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a model file, after a look at whether it may be read at all."""
+    try:
+        if path.is_dir():
+            raise InvalidModel("is a directory", where=str(path), hint="name a model file")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InvalidModel(
+            f"cannot be read: {error.strerror}", where=str(path), hint="check the path"
+        ) from None
+    if size > MAX_FILE:
+        raise InvalidModel(f"has {size} bytes, more than the format allows", where=str(path))
+    if not head:
+        raise InvalidModel("is empty", where=str(path))
+    return head
+
+
+def _read_zoo(spec: str) -> Graph:
+    _require_torch(spec)
+    from irprune import zoo
+    from irprune.frontends.torch_export import read_torch
+
+    try:
+        name, parameters = zoo.parse_spec(spec.removeprefix("zoo:"))
+        module, example_inputs = zoo.build(name, **parameters)
+    except ValueError as error:
+        raise UsageError(str(error), where=spec) from None
+    return read_torch(module, example_inputs)
+
+
+def _read_factory(spec: str, shapes: Mapping[str, Shape]) -> Graph:
+    """The torch module that ``package.module:factory`` gives when called."""
+    _require_torch(spec)
+    import torch
+
+    from irprune.frontends.torch_export import read_torch
+
+    module_name, _, attribute = spec.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InvalidModel("no such file", where=spec, hint="check the path")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(str(error), where=spec, hint="write package.module:factory") from None
+    made = factory() if inspect.isroutine(factory) or inspect.isclass(factory) else factory
+    module, example_inputs = made if isinstance(made, tuple) else (made, None)
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"gives {type(module).__name__}, not a torch module", where=spec)
+    if shapes:
+        example_inputs = tuple(torch.zeros(shape) for shape in shapes.values())
+    if example_inputs is None:
+        raise UsageError(
+            "does not say its example inputs",
+            where=spec,
+            hint="let the factory return (module, example_inputs), or give --shape x=1x3x96x96",
+        )
+    return read_torch(module, tuple(example_inputs))
+
+
+def _require_torch(spec: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError("needs PyTorch", where=spec, hint="pip install 'irprune[torch]'")
+
+
+def parse_shape(text: str) -> tuple[str, Shape]:
+    """An input's name and shape from ``name=1x3x96x96``; UsageError where it is none."""
+    name, _, shape = text.rpartition("=")
+    sizes = shape.split("x")
+    if not name or not all(s.isdigit() and int(s) > 0 for s in sizes):
+        raise UsageError(f"'{text}' is no shape", hint="write input=1x3x96x96")
+    return name, tuple(int(s) for s in sizes)
