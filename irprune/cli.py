@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 
-class CountAs(str, Enum):
+class CountAs(StrEnum):
     """How wide the numbers of the deployed model are taken to be."""
 
     int8 = "int8"

@@ -82,7 +82,7 @@ def analyze(
         graph: the model as it was read; it is folded and fused first.
         precision: how wide its numbers are; by default int8 for a float model and its own types
             for a quantized one.
-        exclude_inputs: leave the model's inputs out of every memory figure (the convention of µNAS).
+        exclude_inputs: leave the model's inputs out of every memory figure, as µNAS does.
 
     Returns:
         The costs of each node and of the whole, in bytes and operations.

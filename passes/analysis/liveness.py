@@ -1,10 +1,10 @@
 """Which buffers are in memory at each step of a graph's order, and the peak they reach.
 
 The convention is that of docs/design.md §4: at a step there are in memory the buffers live on entry
-and the node's new outputs. Graph inputs are live from before the first step to their last use, graph
-outputs to the end; a view shares the buffer of its operand; an output that nobody reads lives
-one step; an Add may write into an operand of exactly its output's size that is not read later and
-is no graph output.
+and the node's new outputs. Graph inputs are live from before the first step to their last use,
+graph outputs to the end; a view shares the buffer of its operand; an output that nobody reads
+lives one step; an Add may write into an operand of exactly its output's size that is not read
+later and is no graph output.
 """
 
 from __future__ import annotations
