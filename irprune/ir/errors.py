@@ -43,6 +43,10 @@ class InvalidGraph(IrpruneError):
         self.problems = tuple(problems)
 
 
+class ParseError(IrpruneError):
+    """Text that is not a graph; it says at which line and what was expected there."""
+
+
 class InvalidType(IrpruneError):
     """Operand shapes, types or attributes that an operator does not accept."""
 

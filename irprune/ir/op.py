@@ -22,6 +22,7 @@ OPS: dict[str, type[Op]] = {}
 """Every operator class by its name; the text form reads it."""
 
 
+@dataclass(frozen=True)
 class Op(ABC):
     """Base of all operators. Attributes are dataclass fields; operands come from the node.
 
