@@ -111,15 +111,20 @@ def _elements(array: Array) -> str:
     flat = np.ascontiguousarray(array).reshape(-1)
     stored = flat.view(np.uint8).reshape(flat.size, flat.itemsize)
     if flat.size and (stored == stored[0]).all() and _exact(flat[:1]):
-        return f"splat {flat[0]!s}"
+        return f"splat {_element(flat[0])}"
     if flat.size <= LONGEST_LIST and _exact(flat):
-        return f"[{', '.join(map(str, flat))}]"
+        return f"[{', '.join(map(_element, flat))}]"
     little = flat.astype(flat.dtype.newbyteorder("<"), copy=False)
     return f'base64 "{b64encode(little.tobytes()).decode("ascii")}"'
+
+
+def _element(x: np.generic) -> str:
+    """The shortest decimal that is nearest to this element in its own type."""
+    return repr(float(str(x))) if x.dtype.kind == "f" else str(x)
 
 
 def _exact(flat: Array) -> bool:
     """Whether decimal numbers say it all; they do not say which NaN."""
     return flat.dtype.kind != "f" or all(
-        flat.dtype.type(str(x)).tobytes() == x.tobytes() for x in flat
+        flat.dtype.type(_element(x)).tobytes() == x.tobytes() for x in flat
     )
