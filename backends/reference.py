@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from irprune.ir.errors import IrpruneError, UsageError
-from irprune.ir.graph import Graph, Node, Value, readers
+from irprune.ir.errors import UsageError
+from irprune.ir.evaluate import evaluate
+from irprune.ir.graph import Graph, Value, readers
 from irprune.ir.types import Array, dims
 
 
@@ -38,20 +39,10 @@ def run_all(graph: Graph, inputs: Sequence[Array]) -> Mapping[Value, Array]:
     """Every value of the graph with its array, constants and intermediates included."""
     found = dict(graph.constants) | _checked(graph, inputs)
     for node in graph.nodes:
-        found.update(zip(node.outputs, evaluate(node, [found[v] for v in node.inputs]), strict=True))
+        found.update(
+            zip(node.outputs, evaluate(node, [found[v] for v in node.inputs]), strict=True)
+        )
     return found
-
-
-def evaluate(node: Node, args: Sequence[Array]) -> tuple[Array, ...]:
-    """The node's outputs for operand arrays; by integer arithmetic where its values are quantized."""
-    inputs = [value.type for value in node.inputs]
-    outputs = [value.type for value in node.outputs]
-    try:
-        if any(t.quant is not None for t in inputs):
-            return node.op.evaluate_quantized(args, inputs, outputs)
-        return node.op.evaluate(args)
-    except IrpruneError as error:
-        raise error.at(str(node)) from None
 
 
 def _checked(graph: Graph, inputs: Sequence[Array]) -> dict[Value, Array]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from irprune.ir.errors import InvalidGraph, IrpruneError
-from irprune.ir.graph import Graph, Node, Source, Value
+from irprune.ir.graph import Graph, Node, Source, Value, values
 from irprune.ir.op import Op
 from irprune.ir.types import Array, DType, Quant, Shape, TensorType, type_of
+
+N = TypeVar("N", Value, Node)
 
 
 class Builder:
@@ -123,6 +127,9 @@ class Builder:
 class Edit:
     """Collects changes to a graph and makes the changed graph.
 
+    New values and nodes bear the names they are given, with a number where something that stays
+    has the name already. What was in the graph keeps its names.
+
     Args:
         graph: the graph to start from; it is not changed.
     """
@@ -132,13 +139,10 @@ class Edit:
         self._nodes: dict[Node, tuple[Node, ...]] = {}
         self._constants: dict[Value, Array] = {}
         self._redirects: dict[Value, Value] = {}
-        self._names = {node.name for node in graph.nodes}
-        self._names |= {v.name for v in (*graph.inputs, *graph.constants)}
-        self._names |= {v.name for node in graph.nodes for v in node.outputs}
 
     def constant(self, name: str, array: Array, quant: Quant | None = None) -> Value:
-        """A new constant, its name made unique."""
-        value = Value(self.unique(name), type_of(array, quant))
+        """A new constant; the array is kept, not copied, and becomes read-only."""
+        value = Value(name, type_of(array, quant))
         self._constants[value] = array
         return value
 
@@ -147,40 +151,14 @@ class Edit:
         self._nodes[node] = by
 
     def redirect(self, value: Value, to: Value) -> None:
-        """Let every reader of ``value``, and the graph's outputs, read ``to`` instead."""
+        """Put ``to`` wherever ``value`` stands: made by a node, read by one, or a graph output.
+
+        So the output of a removed node can become its operand, or its operand become its output.
+        """
         self._redirects[value] = to
 
-    def unique(self, name: str) -> str:
-        """``name``, or with a number where something in the graph already has it."""
-        candidate, count = name, 0
-        while candidate in self._names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._names.add(candidate)
-        return candidate
-
-    def finish(self) -> Graph:
-        """The changed graph without unread constants; the same object where nothing changed."""
-        if not (self._nodes or self._redirects):
-            return self._graph
-        nodes = tuple(
-            self._redirected(new)
-            for node in self._graph.nodes
-            for new in self._nodes.get(node, (node,))
-        )
-        outputs = tuple(self._resolve(value) for value in self._graph.outputs)
-        used = {value for node in nodes for value in node.inputs} | set(outputs)
-        constants: Mapping[Value, Array] = {**self._graph.constants, **self._constants}
-        kept = {value: array for value, array in constants.items() if value in used}
-        return Graph(self._graph.name, self._graph.inputs, outputs, nodes, kept)
-
-    def _redirected(self, node: Node) -> Node:
-        inputs = tuple(self._resolve(value) for value in node.inputs)
-        if inputs == node.inputs:
-            return node
-        return Node(node.op, inputs, node.outputs, node.name, node.source)
-
-    def _resolve(self, value: Value) -> Value:
+    def resolve(self, value: Value) -> Value:
+        """What stands for ``value`` after the redirections so far."""
         seen: set[Value] = set()
         while value in self._redirects:
             if value in seen:
@@ -188,3 +166,66 @@ class Edit:
             seen.add(value)
             value = self._redirects[value]
         return value
+
+    def finish(self) -> Graph:
+        """The changed graph without unread constants; the same object where nothing changed."""
+        graph = self._graph
+        if not (self._nodes or self._redirects):
+            return graph
+        nodes = tuple(
+            self._resolved(new) for node in graph.nodes for new in self._nodes.get(node, (node,))
+        )
+        outputs = tuple(self.resolve(value) for value in graph.outputs)
+        used = {value for node in nodes for value in node.inputs} | set(outputs)
+        arrays = {**graph.constants, **self._constants}
+        kept = {value: array for value, array in arrays.items() if value in used}
+        return _named_apart(Graph(graph.name, graph.inputs, outputs, nodes, kept), graph)
+
+    def _resolved(self, node: Node) -> Node:
+        inputs = tuple(self.resolve(value) for value in node.inputs)
+        outputs = tuple(self.resolve(value) for value in node.outputs)
+        if (inputs, outputs) == (node.inputs, node.outputs):
+            return node
+        return replace(node, inputs=inputs, outputs=outputs)
+
+
+def _named_apart(graph: Graph, before: Graph) -> Graph:
+    """The graph, what is new since ``before`` renamed where its name is taken."""
+    fresh_values = _fresh(values(graph), values(before))
+    fresh_nodes = _fresh(graph.nodes, before.nodes)
+    if not fresh_values and not fresh_nodes:
+        return graph
+    renamed = {value: Value(name, value.type) for value, name in fresh_values.items()}
+
+    def substitute(group: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(renamed.get(value, value) for value in group)
+
+    nodes = tuple(
+        replace(
+            node,
+            inputs=substitute(node.inputs),
+            outputs=substitute(node.outputs),
+            name=fresh_nodes.get(node, node.name),
+        )
+        for node in graph.nodes
+    )
+    constants = {renamed.get(value, value): array for value, array in graph.constants.items()}
+    return Graph(graph.name, graph.inputs, substitute(graph.outputs), nodes, constants)
+
+
+def _fresh(now: Sequence[N], before: Sequence[N]) -> dict[N, str]:
+    """Free names for what is new and bears a taken one."""
+    old = set(before)
+    taken = {item.name for item in now if item in old}
+    names = {}
+    for item in now:
+        if item in old:
+            continue
+        name, count = item.name, 0
+        while name in taken:
+            count += 1
+            name = f"{item.name}.{count}"
+        taken.add(name)
+        if name != item.name:
+            names[item] = name
+    return names
