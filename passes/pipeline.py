@@ -1,0 +1,67 @@
+"""Rewrites in order, with the reason for each place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from irprune.ir.analysis import analysis
+from irprune.ir.graph import Graph
+from irprune.ir.verify import verify
+from irprune.passes.rewrite.drop_dead import drop_dead
+from irprune.passes.rewrite.drop_identities import drop_identities
+from irprune.passes.rewrite.fold_batchnorm import fold_batchnorm
+from irprune.passes.rewrite.fold_constants import fold_constants, fold_dequantized
+from irprune.passes.rewrite.fuse_activations import fuse_activations
+
+Pass = Callable[[Graph], Graph]
+"""A rewrite: another graph of the same interface, or the same object where it changes nothing."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rewrite, and why it has its place in the order."""
+
+    rewrite: Pass
+    reason: str
+
+
+DEPLOYMENT = (
+    Step(drop_dead, "a reader that reaches no output would keep its operand from being fused"),
+    Step(fold_constants, "what is computed from constants is a constant to the steps after"),
+    Step(drop_identities, "patterns see what stands behind a node that does nothing"),
+    Step(fuse_activations, "the scale or shift between a convolution and its activation takes it"),
+    Step(fold_dequantized, "what is still dequantized belongs to operators that run in floats"),
+    Step(fold_batchnorm, "weights are constants now, and scales come with their activation"),
+)
+"""From a model as it was read to the form that would be deployed."""
+
+
+def run(graph: Graph, steps: Sequence[Step]) -> Graph:
+    """The graph after the steps, in order, each result verified.
+
+    Raises:
+        InvalidGraph: a step broke an invariant, which is a mistake in the step.
+    """
+    for step in steps:
+        after = step.rewrite(graph)
+        if after is not graph:
+            verify(after)
+        graph = after
+    return graph
+
+
+def deployed(graph: Graph) -> Graph:
+    """The form of a model that would be deployed, computed once for each graph.
+
+    Constants are folded, batch normalization is in the weights, activations are fused, quantized
+    operators run on integers; the function and the interface are the model's.
+    """
+    return _deployed(graph) or graph
+
+
+@analysis
+def _deployed(graph: Graph) -> Graph | None:
+    """The deployed form; None where it is the graph itself, which a cached result must not name."""
+    after = run(graph, DEPLOYMENT)
+    return None if after is graph else after
