@@ -39,7 +39,8 @@ def saturate(x: Array, bits: int = 32) -> Array:
 
 def high_mul(a: Array, b: Array | int, bits: int = 32) -> Array:
     """The upper half of 2ab, rounded: the product of two numbers in Q0 or, Qm times Qn, in Qm+n."""
-    return saturate((a * b + (1 << (bits - 2))) >> (bits - 1), bits)
+    product: Array = a * b
+    return saturate((product + (1 << (bits - 2))) >> (bits - 1), bits)
 
 
 def shift_right(x: Array, amount: Array | int) -> Array:

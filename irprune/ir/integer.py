@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -56,13 +56,23 @@ def centred(x: Array, t: TensorType) -> Array:
     return np.asarray(x.astype(np.int64) - zero)
 
 
+def exact(x: Array, t: TensorType) -> Array:
+    """The same as double-precision numbers, which a sum of products below 2**53 never rounds.
+
+    They use the processor's fast matrix product. A bias without quantization is as it is.
+    """
+    return (x if t.quant is None else centred(x, t)).astype(np.float64)
+
+
 def stored(x: Array, t: TensorType, activation: Op | None = None) -> tuple[Array]:
     """Registers in the output's scale as the output stores them, after the fused activation."""
     low, high = activation_range(activation, t)
     return (np.clip(x + zero_point(t), low, high).astype(t.dtype.numpy),)
 
 
-def rescaled(x: Array, factor: float, t: TensorType, activation: Op | None = None) -> tuple[Array]:
+def rescaled(
+    x: Array, factor: float | np.floating[Any], t: TensorType, activation: Op | None = None
+) -> tuple[Array]:
     """Registers times a real factor, as the output stores them."""
     return stored(Multiplier.of(factor)(x), t, activation)
 

@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from irprune.ir.errors import InvalidType
+from irprune.ir.fixed_point import Multiplier, bit_length, high_mul, shift_right, wrap
+from irprune.ir.fixed_point_functions import reciprocal
+from irprune.ir.integer import centred, rescaled, scale, stored
 from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, op, product
 from irprune.ir.types import Array, TensorType, dims
 
@@ -54,6 +57,12 @@ class Add(Summation):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return self.activated(reduce(np.add, args))
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect(len(args) == 2, "has integer arithmetic for two operands only")
+        return _summed(args, inputs, outputs[0], (1, 1), np.float64, self.activation)
+
     def overwrites(self) -> bool:
         return True
 
@@ -67,6 +76,11 @@ class Sub(Summation):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return self.activated(np.subtract(*args))
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        return _summed(args, inputs, outputs[0], (1, -1), np.float32, self.activation)
+
 
 @op
 class Mul(Arithmetic):
@@ -76,6 +90,14 @@ class Mul(Arithmetic):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return self.activated(np.multiply(*args))
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        a, b = (centred(x, t) for x, t in zip(args, inputs, strict=True))
+        out = outputs[0]
+        factor = float(scale(inputs[0])) * float(scale(inputs[1])) / float(scale(out))
+        return rescaled(wrap(a * b), factor, out, self.activation)
 
 
 @op
@@ -90,6 +112,41 @@ class Div(Arithmetic):
             return self.activated(np.trunc(x / y).astype(x.dtype))
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.activated(np.divide(x, y))
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        a, b = (centred(x, t) for x, t in zip(args, inputs, strict=True))
+        expect(bool(np.all(b != 0)), "divides by zero")
+        inverse, over = reciprocal(np.abs(b), 31)
+        headroom = 31 - bit_length(np.abs(a))
+        quotient = high_mul((a * np.sign(b)) << headroom, inverse)
+        factor = Multiplier.of(scale(inputs[0]) / (scale(inputs[1]) * scale(outputs[0])))
+        y = shift_right(high_mul(quotient, factor.significand), over + headroom - factor.exponent)
+        return stored(y, outputs[0], self.activation)
+
+
+def _summed(
+    args: Sequence[Array],
+    inputs: Sequence[TensorType],
+    output: TensorType,
+    signs: tuple[int, int],
+    precision: type[np.floating[Any]],
+    activation: Op | None,
+) -> tuple[Array]:
+    """A signed sum of two operands, brought to half the larger of their scales first.
+
+    TFLite computes the factors of ADD in double precision, those of SUB in single.
+    """
+    left = 15 if output.dtype.itemsize == 2 else 20
+    of_inputs = [precision(scale(t)) for t in inputs]
+    common = precision(2) * max(of_inputs)
+    total = sum(
+        sign * Multiplier.of(s / common)(centred(x, t) << left)
+        for sign, s, x, t in zip(signs, of_inputs, args, inputs, strict=True)
+    )
+    factor = common / (precision(1 << left) * precision(scale(output)))
+    return rescaled(np.asarray(total), factor, output, activation)
 
 
 class _Extremum(Arithmetic):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from irprune.ir.integer import accumulated, exact, scale, scales
 from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
 from irprune.ir.types import Array, TensorType, dims
 
@@ -84,12 +85,22 @@ class Conv2d(Activated):
         return y[0] * product([y[a] for a in spatial_axes(self.layout)]) * product(w)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return self.activated(from_nchw(self._sums(args), self.layout))
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        sums = self._sums([exact(a, t) for a, t in zip(args, inputs, strict=True)])
+        return _rescaled(self, sums, inputs, outputs[0])
+
+    def _sums(self, args: Sequence[Array]) -> Array:
+        """NCHW sums of products, and the bias."""
         x, w = to_nchw(args[0], self.layout), to_nchw(args[1], self.layout)
         x = np.pad(x, ((0, 0), (0, 0), *self.padding))
         y = convolve(x, w, self.stride, self.dilation, self.groups)
         if len(args) == 3:
             y += args[2].reshape(1, -1, 1, 1)
-        return self.activated(from_nchw(y, self.layout))
+        return y
 
 
 @op
@@ -139,6 +150,16 @@ class ConvTranspose2d(Activated):
         return x[0] * product([x[a] for a in spatial_axes(self.layout)]) * product(w)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return self.activated(from_nchw(self._sums(args), self.layout))
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        sums = self._sums([exact(a, t) for a, t in zip(args, inputs, strict=True)])
+        return _rescaled(self, sums, inputs, outputs[0])
+
+    def _sums(self, args: Sequence[Array]) -> Array:
+        """NCHW sums of products, and the bias."""
         x = to_nchw(args[0], self.layout)
         w = args[1] if self.layout == "NCHW" else args[1].transpose(3, 0, 1, 2)
         n, c, h, width = x.shape
@@ -168,7 +189,7 @@ class ConvTranspose2d(Activated):
         y = y[:, :, top : full[0] - bottom, left : full[1] - right]
         if len(args) == 3:
             y = y + args[2].reshape(1, -1, 1, 1)
-        return self.activated(from_nchw(y, self.layout))
+        return y
 
     def _iohw(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """Input channels, output channels of a group, kernel height and width."""
@@ -211,6 +232,16 @@ def convolve(x: Array, w: Array, stride: Pair, dilation: Pair, groups: int) -> A
         product_ = (columns @ weights.T).reshape(n, h, width, per)
         y[:, g * per : (g + 1) * per] = product_.transpose(0, 3, 1, 2)
     return y
+
+
+def _rescaled(
+    op: Conv2d | ConvTranspose2d, sums: Array, inputs: Sequence[TensorType], output: TensorType
+) -> tuple[Array]:
+    """NCHW sums in the output's scale, one factor a channel (TFLite's kernel_util.cc)."""
+    factor = float(scale(inputs[0])) * scales(inputs[1]) / float(scale(output))
+    totals = np.moveaxis(sums.astype(np.int64), 1, -1)
+    (y,) = accumulated(totals, factor, inputs, output, op.activation)
+    return (y if op.layout == "NHWC" else np.moveaxis(y, -1, 1),)
 
 
 def _expect_conv(inputs: Sequence[TensorType]) -> tuple[TensorType, TensorType]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from irprune.ir import fixed_point_functions as fixed
+from irprune.ir.fixed_point import Multiplier, high_mul, shift_right
+from irprune.ir.integer import scale, stored, zero_point
 from irprune.ir.op import (
     Activated,
     Dims,
@@ -124,6 +128,17 @@ class Softmax(Unary):
         e = np.exp(x - x.max(self.axis, keepdims=True, initial=-np.inf))
         return (e / e.sum(self.axis, keepdims=True),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        out = outputs[0]
+        _expect_output(out, 1 / 256, out.dtype.limits[0])
+        below, kept, step = _below_largest(args[0], inputs[0], self.axis, self.beta)
+        e = np.where(kept, fixed.exp_of_negative(step(below), 5), 0)
+        total = shift_right(e, 12).sum(self.axis, keepdims=True)
+        inverse, over = fixed.reciprocal(total, 12)
+        return stored(shift_right(high_mul(inverse, e), over + 31 - 8), out)
+
 
 @op
 class LogSoftmax(Unary):
@@ -139,3 +154,42 @@ class LogSoftmax(Unary):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0] - args[0].max(self.axis, keepdims=True, initial=-np.inf)
         return (x - np.log(np.exp(x).sum(self.axis, keepdims=True)),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        low, high = outputs[0].dtype.limits
+        _expect_output(outputs[0], 1 / 16, high)
+        below, kept, step = _below_largest(args[0], inputs[0], self.axis, 1.0)
+        exponents = step(below)
+        e = np.where(kept, fixed.exp_of_negative(exponents, 5), 0)
+        log_total = fixed.log(shift_right(e, 12).sum(self.axis, keepdims=True), 12, 5)
+        back = Multiplier.of(2.0 ** (31 - int(step.exponent)) / int(step.significand))
+        kept &= below > back(log_total - 2**31)
+        y = shift_right(exponents - log_total, 31 - 5 - 4)
+        return stored(np.where(kept, y, low - high), outputs[0])
+
+
+def _below_largest(
+    x: Array, t: TensorType, axis: int, beta: float
+) -> tuple[Array, Array, Multiplier]:
+    """8-bit integers less the largest along an axis, for exp (TFLite's softmax.h).
+
+    Returns:
+        The differences, 0 where too small to matter; where they do; and the factor that makes
+        them numbers with 5 integer bits.
+    """
+    expect(t.dtype.itemsize == 1, f"has no integer arithmetic for {t}")
+    step = Multiplier.of(min(beta * float(scale(t)) * 2.0**26, 2.0**31 - 1))
+    radius = math.floor(31 * 2.0**26 / 2.0 ** int(step.exponent))
+    centre = x.astype(np.int64)
+    below = centre - centre.max(axis, keepdims=True)
+    kept = below >= -radius
+    return np.where(kept, below, 0), kept, step
+
+
+def _expect_output(t: TensorType, size: float, zero: int) -> None:
+    expect(
+        float(scale(t)) == size and zero_point(t) == zero,
+        f"the output's quantization is not the fixed one of scale {size} and zero point {zero}",
+    )

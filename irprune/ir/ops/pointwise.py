@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from irprune.ir import fixed_point_functions as fixed
+from irprune.ir.fixed_point import Multiplier, high_mul, shift_left, shift_right
+from irprune.ir.integer import (
+    activation_range,
+    centred,
+    rescaled,
+    scale,
+    stored,
+    through_table,
+    zero_point,
+)
 from irprune.ir.op import Dims, Op, expect, expect_operands, op
 from irprune.ir.types import Array, TensorType
 
@@ -30,6 +41,16 @@ class Relu(Unary):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.maximum(args[0], 0).astype(args[0].dtype, copy=False),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        factor = scale(inputs[0]) / scale(outputs[0])
+        return rescaled(centred(args[0], inputs[0]), factor, outputs[0], self)
+
+    def bounds(self) -> tuple[float, float]:
+        """The interval that operands are held to."""
+        return 0.0, math.inf
+
 
 @op
 class Relu6(Unary):
@@ -37,6 +58,15 @@ class Relu6(Unary):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.clip(args[0], 0, 6).astype(args[0].dtype, copy=False),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        return (np.clip(args[0], *activation_range(self, inputs[0])),)
+
+    def bounds(self) -> tuple[float, float]:
+        """The interval that operands are held to."""
+        return 0.0, 6.0
 
 
 @op
@@ -49,6 +79,15 @@ class LeakyRelu(Unary):
         x = args[0]
         return (np.where(x >= 0, x, x * x.dtype.type(self.alpha)),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        x, (t,), (out,) = centred(args[0], inputs[0]), inputs, outputs
+        above = Multiplier.of(scale(t) / scale(out))
+        below = Multiplier.of(scale(t) * np.float32(abs(self.alpha)) / scale(out))
+        sign = 1 if self.alpha >= 0 else -1
+        return stored(np.where(x >= 0, above(x), sign * below(x)), out)
+
 
 @op
 class Elu(Unary):
@@ -59,6 +98,12 @@ class Elu(Unary):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
         return (np.where(x > 0, x, x.dtype.type(self.alpha) * np.expm1(np.minimum(x, 0))),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect(self.alpha == 1, "has integer arithmetic for alpha 1 only")
+        return through_table(_elu, args[0], inputs[0], outputs[0])
 
 
 @op
@@ -73,6 +118,10 @@ class Clip(Unary):
         low, high = (x.dtype.type(_into(bound, x.dtype)) for bound in (self.low, self.high))
         return (np.minimum(np.maximum(x, low), high),)
 
+    def bounds(self) -> tuple[float, float]:
+        """The interval that operands are held to."""
+        return self.low, self.high
+
 
 @op
 class Sigmoid(Unary):
@@ -81,6 +130,11 @@ class Sigmoid(Unary):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (sigmoid(args[0]),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        return _squashed(fixed.logistic, 8, args[0], inputs[0], outputs[0])
+
 
 @op
 class Tanh(Unary):
@@ -88,6 +142,11 @@ class Tanh(Unary):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.tanh(args[0]),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        return _squashed(fixed.tanh, 7, args[0], inputs[0], outputs[0])
 
 
 @op
@@ -111,6 +170,21 @@ class HardSwish(Unary):
         x = args[0]
         kind = x.dtype.type
         return (x * np.clip(x + kind(3), kind(0), kind(6)) / kind(6),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        x, (t,), (out,) = centred(args[0], inputs[0]) << 7, inputs, outputs
+        fine = scale(t) * np.float32(1 / 128)
+        gain, gain_exponent = _short(fine / scale(out))
+        expect(gain_exponent <= 0, "the output's scale is too fine for integer arithmetic")
+        slope, exponent = _short(fine / (np.float32(3) / np.float32(32768)))
+        ramp = shift_left(x, max(exponent - 1, 0), 16)
+        ramp = shift_left(high_mul(ramp, slope, 16), int(exponent > 0), 16)
+        ramp = (shift_right(ramp, max(-exponent, 0)) + (1 << 15)) >> 1
+        # This one product is cut, not rounded.
+        y = np.trunc(ramp * high_mul(x, gain, 16) / 2**15).astype(np.int64)
+        return stored(shift_right(y, -gain_exponent), out)
 
 
 @op
@@ -150,6 +224,12 @@ class Abs(Unary):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.abs(args[0]),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        factor = scale(inputs[0]) / scale(outputs[0])
+        return rescaled(np.abs(centred(args[0], inputs[0])), factor, outputs[0])
 
 
 @op
@@ -199,6 +279,14 @@ class PRelu(Op):
         x, slope = args
         return (np.where(x >= 0, x, x * slope),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        x, slope = (centred(a, t) for a, t in zip(args, inputs, strict=True))
+        of_x, of_slope, of_y = (float(scale(t)) for t in (*inputs, *outputs))
+        above, below = Multiplier.of(of_x / of_y), Multiplier.of(of_x * of_slope / of_y)
+        return stored(np.where(x >= 0, above(x), below(x * slope)), outputs[0])
+
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)) without overflow on either side."""
@@ -211,6 +299,37 @@ def erf(x: Array) -> Array:
     """The error function, element by element in double precision (numpy has none)."""
     exact = np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, count=x.size)
     return exact.reshape(x.shape).astype(x.dtype)
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x < 0, np.exp(np.minimum(x, 0).astype(np.float64)).astype(x.dtype) - 1, x)
+
+
+def _squashed(
+    function: Callable[[Array, int], Array], bits: int, x: Array, t: TensorType, out: TensorType
+) -> tuple[Array]:
+    """A sigmoid of 8-bit integers, with ``bits`` fractional bits (integer_ops/logistic.h).
+
+    Its argument has 4 integer bits; what is beyond them has the function's limit.
+    """
+    expect(t.dtype.itemsize == 1, f"has no integer arithmetic for {t}")
+    low, _ = out.dtype.limits
+    expect(
+        zero_point(out) == (low if bits == 8 else low + 128) and scale(out) == 2.0**-bits,
+        f"the output's quantization is not the fixed one of scale 1/{2**bits}",
+    )
+    argument = Multiplier.of(float(scale(t)) * 2.0**27)
+    radius = math.floor(15 * 2.0**27 / 2.0 ** int(argument.exponent))
+    stored_x = centred(x, t)
+    y = shift_right(function(argument(np.clip(stored_x, -radius, radius)), 4), 31 - bits)
+    y = np.where(stored_x <= -radius, -256, np.where(stored_x >= radius, 256, y))
+    return stored(y, out)
+
+
+def _short(factor: np.float32) -> tuple[int, int]:
+    """A factor's significand in 16 bits, and its exponent."""
+    whole = Multiplier.of(factor)
+    return min((int(whole.significand) + (1 << 15)) >> 16, 2**15 - 1), int(whole.exponent)
 
 
 def _into(bound: float, dtype: np.dtype[Any]) -> float | int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from irprune.ir.op import Activated, Dims, Op, expect_operands, expect_rank, op, product
+from irprune.ir.integer import activation_range, expect_same_quantization
+from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
 from irprune.ir.ops.conv import (
     Layout,
     Padding,
@@ -94,6 +96,13 @@ class MaxPool2d(Pool):
         y = self.windows(x, least).max((4, 5))
         return self.activated(from_nchw(y, self.layout))
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect_same_quantization(inputs, outputs)
+        (y,) = replace(self, activation=None).evaluate(args)
+        return (np.clip(y, *activation_range(self.activation, outputs[0])),)
+
 
 @op
 class AveragePool2d(Pool):
@@ -113,6 +122,17 @@ class AveragePool2d(Pool):
         total = self.windows(x, 0).sum((4, 5))
         y = total / self.divisor(x.shape[2:]).astype(x.dtype)
         return self.activated(from_nchw(y.astype(x.dtype, copy=False), self.layout))
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect_same_quantization(inputs, outputs)
+        expect(not self.count_padding, "has no integer arithmetic over padding")
+        x = to_nchw(args[0], self.layout).astype(np.int64)
+        total, area = self.windows(x, 0).sum((4, 5)), self.divisor(x.shape[2:])
+        y = np.sign(total) * ((np.abs(total) + area // 2) // area)
+        held = np.clip(y, *activation_range(self.activation, outputs[0]))
+        return (from_nchw(held.astype(args[0].dtype), self.layout),)
 
     def divisor(self, size: Sequence[int]) -> Array:
         """How many elements each window of an input of this height and width averages."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from irprune.ir.errors import InvalidType
+from irprune.ir.fixed_point import round_half_away
+from irprune.ir.integer import centred, rescaled, scale
 from irprune.ir.op import Dims, Op, expect, expect_operands, op
 from irprune.ir.types import Array, DType, Quant, TensorType
 
 
 @op
 class Quantize(Op):
-    """Reals to integers, rounding half to even as ONNX; or integers to another quantization."""
+    """Reals to integers, or integers to another quantization.
+
+    ``halves`` of an integer are rounded to even, as in ONNX, or away from zero, as in TFLite.
+    """
 
     dtype: DType
     quant: Quant
+    halves: Literal["even", "away"] = "even"
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
@@ -31,8 +37,15 @@ class Quantize(Op):
         scale, zero_point = self.quant.along(args[0].ndim)
         low, high = self.dtype.limits
         scaled = args[0].astype(np.float32) / scale.astype(np.float32)
-        stored = np.rint(scaled).astype(np.float64) + zero_point
-        return (np.clip(stored, low, high).astype(self.dtype.numpy),)
+        whole = np.rint(scaled) if self.halves == "even" else round_half_away(scaled)
+        shifted = whole.astype(np.float64) + zero_point
+        return (np.clip(shifted, low, high).astype(self.dtype.numpy),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        factor = float(scale(inputs[0])) / float(scale(outputs[0]))
+        return rescaled(centred(args[0], inputs[0]), factor, outputs[0])
 
 
 @op

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from irprune.ir.fixed_point import Multiplier, wrap
+from irprune.ir.integer import centred, expect_same_quantization, rescaled, scale, stored
 from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op, product
 from irprune.ir.types import Array, TensorType
 
@@ -32,6 +34,11 @@ class Reduce(Op):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return product(inputs[0])
 
+    def _total(self, x: Array, t: TensorType) -> tuple[Array, int]:
+        """Sums of a quantized operand, and how many elements each has."""
+        total = np.asarray(centred(x, t).sum(self.axes, keepdims=self.keepdims))
+        return total, product([t.shape[axis] for axis in self.axes])
+
 
 @op
 class ReduceMean(Reduce):
@@ -45,6 +52,18 @@ class ReduceMean(Reduce):
         mean = np.mean(x, self.axes, keepdims=self.keepdims, dtype=_wide(x))
         return (np.asarray(mean, x.dtype),)
 
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        total, count = self._total(args[0], inputs[0])
+        whole = Multiplier.of(float(scale(inputs[0])) / float(scale(outputs[0])))
+        exponent = int(whole.exponent)
+        # As many bits of 1/count as the product has room for.
+        shift = min(count.bit_length() - 1, 32, 31 + exponent)
+        significand = (int(whole.significand) << shift) // count
+        mean = Multiplier(np.asarray(significand), np.asarray(exponent - shift))
+        return stored(mean(wrap(total)), outputs[0])
+
 
 @op
 class ReduceSum(Reduce):
@@ -56,6 +75,13 @@ class ReduceSum(Reduce):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
         return (np.asarray(np.sum(x, self.axes, keepdims=self.keepdims, dtype=x.dtype)),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        total, _ = self._total(args[0], inputs[0])
+        factor = float(scale(inputs[0])) / float(scale(outputs[0]))
+        return rescaled(wrap(total), factor, outputs[0])
 
 
 @op
@@ -71,6 +97,12 @@ class ReduceMax(Reduce):
         x = args[0]
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         return (np.asarray(np.max(x, self.axes, keepdims=self.keepdims, initial=least)),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect_same_quantization(inputs, outputs)
+        return self.evaluate(args)
 
 
 def _wide(x: Array) -> Any:

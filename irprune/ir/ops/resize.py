@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from irprune.ir.errors import InvalidType
+from irprune.ir.fixed_point import round_half_away, shift_right
 from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op
 from irprune.ir.types import Array, Shape, TensorType
 
@@ -50,6 +52,56 @@ class Resize(Op):
             at = self.positions(y.shape[axis], size, scale)
             y = self._nearest(y, axis, at) if self.mode == "nearest" else _linear(y, axis, at)
         return (y.astype(args[0].dtype, copy=False),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        y = args[0].astype(np.int64)
+        for axis, size in zip(self.axes, self.sizes, strict=True):
+            if self.mode == "nearest":
+                y = np.take(y, self._nearest_in_single(y.shape[axis], size), axis)
+            else:
+                y = self._linear_in_1024ths(y, axis, size)
+        if self.mode == "linear":
+            y = shift_right(y, 10 * len(self.axes))
+        return (y.astype(args[0].dtype),)
+
+    def _nearest_in_single(self, size_in: int, size_out: int) -> Array:
+        """TFLite's index of the nearest neighbour, its coordinate in single precision."""
+        i = np.arange(size_out, dtype=np.float32)
+        match self.coordinates, self.rounding:
+            case "align_corners", "round_prefer_ceil":
+                index = round_half_away(i * self._step(size_in, size_out))
+            case "half_pixel", "round_prefer_ceil":
+                index = np.floor((i + np.float32(0.5)) * self._step(size_in, size_out))
+            case "asymmetric", "floor":
+                index = np.floor(i * self._step(size_in, size_out))
+            case _:
+                raise InvalidType(f"{self.coordinates}, {self.rounding} has no integer arithmetic")
+        return np.clip(index, 0, size_in - 1).astype(np.int64)
+
+    def _step(self, size_in: int, size_out: int) -> np.float32:
+        """Input elements an output element, in single precision."""
+        if self.coordinates == "align_corners" and size_out > 1:
+            return np.float32(size_in - 1) / np.float32(size_out - 1)
+        return np.float32(size_in) / np.float32(size_out)
+
+    def _linear_in_1024ths(self, x: Array, axis: int, size: int) -> Array:
+        """1024 times the weighted mean of both neighbours (TFLite's ResizeBilinearInteger)."""
+        size_in, corners = x.shape[axis], self.coordinates == "align_corners" and size > 1
+        gaps_in, gaps_out = (size_in - 1, size - 1) if corners else (size_in, size)
+        step = ((gaps_in << 10) + gaps_out // 2) // gaps_out
+        at = np.arange(size, dtype=np.int64) * step
+        if self.coordinates == "half_pixel":
+            at = at + step // 2 - (1 << 9)
+        elif self.coordinates not in ("align_corners", "asymmetric"):
+            raise InvalidType(f"{self.coordinates} has no integer arithmetic")
+        last = size_in - 1
+        low, high = np.clip(at >> 10, 0, last), np.clip((at + 1023) >> 10, 0, last)
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        part = (at - (low << 10)).reshape(shape)
+        return np.asarray(np.take(x, low, axis) * (1024 - part) + np.take(x, high, axis) * part)
 
     def positions(self, size_in: int, size_out: int, scale: float) -> Array:
         """The input coordinate of each output index along one axis."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from irprune.ir.integer import expect_same_quantization
 from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, normalize_axis, op
 from irprune.ir.ops.conv import Layout, channel_axis, from_nchw, in_layout, spatial_axes, to_nchw
 from irprune.ir.types import Array, Shape, TensorType, dims
@@ -162,6 +163,12 @@ class Concat(Move):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.concatenate(args, self.axis),)
+
+    def evaluate_quantized(
+        self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
+    ) -> tuple[Array, ...]:
+        expect_same_quantization(inputs, outputs)
+        return self.evaluate(args)
 
 
 @op
