@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -19,11 +20,13 @@ class Recurrent(Op):
 
     Operands: x (time, batch, in), W (directions, gates*hidden, in), R (directions, gates*hidden,
     hidden), B (directions, 2*gates*hidden: of W, then of R), then the initial states (directions,
-    batch, hidden). Outputs: y (time, directions, batch, hidden), then the last states.
+    batch, hidden), then optionally the weights of peepholes, if the cell knows any (directions,
+    peepholes*hidden). Outputs: y (time, directions, batch, hidden), then the last states.
     """
 
     gates: ClassVar[int]
     states: ClassVar[int]
+    peepholes: ClassVar[int] = 0
     hidden: int
     direction: Direction
 
@@ -31,16 +34,18 @@ class Recurrent(Op):
     bias = 3
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(inputs, 4 + self.states)
+        least = 4 + self.states
+        expect_operands(inputs, least, least + 1 if self.peepholes else least)
         x = inputs[0]
         expect_rank(x, 3)
         time, batch, features = x.shape
+        expect(time > 0 and self.hidden > 0, "has no steps or no hidden units")
         n = self._directions
         state = (n, batch, self.hidden)
         rows = self.gates * self.hidden
         wanted = [(n, rows, features), (n, rows, self.hidden), (n, 2 * rows)]
-        wanted += [state] * self.states
-        for t, shape in zip(inputs[1:], wanted, strict=True):
+        wanted += [state] * self.states + [(n, self.peepholes * self.hidden)]
+        for t, shape in zip(inputs[1:], wanted, strict=False):
             expect(t.shape == shape, f"operand {dims(t.shape)} is not {dims(shape)}")
         y = TensorType((time, n, batch, self.hidden), x.dtype)
         return (y, *(TensorType(state, x.dtype) for _ in range(self.states)))
@@ -50,26 +55,27 @@ class Recurrent(Op):
         return time * batch * (product(inputs[1]) + product(inputs[2]))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
-        x, w, r, b = args[:4]
+        x, initial = args[0], args[4 : 4 + self.states]
+        weights = (*args[1:4], *args[4 + self.states :])
         ys, lasts = [], []
         for d in range(self._directions):
             backward = self.direction == "reverse" or d == 1
             steps = x[::-1] if backward else x
-            state = tuple(s[d] for s in args[4:])
+            state = tuple(s[d] for s in initial)
             rows = []
             for step in steps:
-                state = self.step(step, state, w[d], r[d], b[d])
+                state = self.step(step, state, [weight[d] for weight in weights])
                 rows.append(state[0])
             ys.append(np.stack(rows[::-1] if backward else rows))
             lasts.append(state)
         finals = (np.stack(states) for states in zip(*lasts, strict=True))
         return (np.stack(ys, axis=1), *finals)
 
+    @abstractmethod
     def step(
-        self, x: Array, state: tuple[Array, ...], w: Array, r: Array, b: Array
+        self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]
     ) -> tuple[Array, ...]:
-        """The states after one time step; the first is the output."""
-        raise AssertionError("a cell defines its step")
+        """The states after one time step of one direction; the first is the output."""
 
     @property
     def _directions(self) -> int:
@@ -78,22 +84,28 @@ class Recurrent(Op):
 
 @op
 class LSTM(Recurrent):
-    """Long short-term memory; gates stacked input, output, forget, cell."""
+    """Long short-term memory; gates stacked input, output, forget, cell.
+
+    Peepholes, stacked input, output, forget, let the gates see the cell (Gers & Schmidhuber 2000).
+    """
 
     hidden: int
     direction: Direction = "forward"
 
     gates = 4
     states = 2
+    peepholes = 3
 
     def step(
-        self, x: Array, state: tuple[Array, ...], w: Array, r: Array, b: Array
+        self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]
     ) -> tuple[Array, ...]:
         h, c = state
+        w, r, b, *peepholes = weights
         wb, rb = np.split(b, 2)
         i, o, f, g = np.split(x @ w.T + h @ r.T + wb + rb, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
+        pi, po, pf = np.split(peepholes[0], 3) if peepholes else np.zeros((3, 1), x.dtype)
+        c = sigmoid(f + pf * c) * c + sigmoid(i + pi * c) * np.tanh(g)
+        return sigmoid(o + po * c) * np.tanh(c), c
 
 
 @op
@@ -111,9 +123,10 @@ class GRU(Recurrent):
     states = 1
 
     def step(
-        self, x: Array, state: tuple[Array, ...], w: Array, r: Array, b: Array
+        self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]
     ) -> tuple[Array, ...]:
         (h,) = state
+        w, r, b = weights
         wb, rb = np.split(b, 2)
         xz, xr, xh = np.split(x @ w.T + wb, 3, axis=-1)
         rz, rr, rh = np.split(r, 3)
