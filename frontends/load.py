@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def load(
         shapes: shapes of inputs by name, for symbolic dimensions and for torch factories.
 
     Returns:
-        A verified graph.
+        A verified graph, named as it was asked for: the path, or the module's class.
 
     Raises:
         InvalidModel: the file is damaged or is no model.
@@ -45,6 +46,8 @@ def load(
         UsageError: something more must be said, such as the shape of an input.
     """
     graph = _read(source, example_inputs, shapes or {})
+    if isinstance(source, str | os.PathLike):
+        graph = replace(graph, name=str(source))
     try:
         verify(graph)
     except IrpruneError as error:

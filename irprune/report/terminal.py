@@ -52,30 +52,27 @@ def print_reports(
 
 
 def print_devices(out: Console) -> None:
-    """The catalog of boards."""
-    table = Table(title="Devices", title_justify="left")
-    for heading in ("name", "chip"):
-        table.add_column(heading, no_wrap=heading == "name")
+    """The catalog of boards, what was measured on them, and where the figures are from."""
+    catalog = Table(title="Devices", title_justify="left")
+    catalog.add_column("name", no_wrap=True)
+    catalog.add_column("chip")
     for heading in ("SRAM", "flash", "clock"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("measured", no_wrap=True)
-    table.add_column("source")
+        catalog.add_column(heading, justify="right", no_wrap=True)
+    measured = Table(title="Measured (Liberis & Lane, Table 4)", title_justify="left")
+    measured.add_column("name", no_wrap=True)
+    measured.add_column("model")
+    for heading in ("latency", "energy"):
+        measured.add_column(heading, justify="right", no_wrap=True)
     for board in DEVICES:
-        measured = [f"{m.latency_ms:g} ms, {m.energy_mj:g} mJ" for m in board.measurements]
-        table.add_row(
-            board.name,
-            board.chip,
-            _kib(board.sram),
-            _kib(board.flash),
-            f"{board.clock_mhz} MHz",
-            "\n".join(measured) or "-",
-            board.source,
-        )
-    out.print(table)
-    models = ", then ".join(
-        m.model for m in next(b for b in DEVICES if b.measurements).measurements
-    )
-    out.print(f"measured: one inference of {models} (Liberis & Lane, Table 4).")
+        sizes = _kib(board.sram), _kib(board.flash), f"{board.clock_mhz} MHz"
+        catalog.add_row(board.name, board.chip, *sizes)
+        for m in board.measurements:
+            measured.add_row(board.name, m.model, f"{m.latency_ms:g} ms", f"{m.energy_mj:g} mJ")
+    out.print(catalog)
+    out.print(measured)
+    out.print("Sources")
+    for board in DEVICES:
+        out.print(f"  {board.name}: {board.source}")
 
 
 def _details(report: Report) -> Table:
@@ -93,7 +90,7 @@ def _details(report: Report) -> Table:
         ("MACs by weights", f"{costs.macs_weights:,}", "as other tools count"),
         ("peak SRAM", f"{costs.peak_sram:,}", _in_kib(costs.peak_sram)),
         ("peak SRAM, imprecise", f"{costs.peak_sram_imprecise:,}", "largest inputs + outputs"),
-        ("  Adds in place", f"{costs.peak_sram_imprecise_in_place:,}", "bytes"),
+        ("  with Adds in place", f"{costs.peak_sram_imprecise_in_place:,}", "bytes"),
         ("working memory (5)", f"{costs.working_memory_5:,}", "bytes, inputs + weights"),
         ("working memory (6)", f"{costs.working_memory_6:,}", "bytes, inputs + outputs"),
     ]
