@@ -96,8 +96,15 @@ def analyze(
 
 
 @app.command()
-def devices() -> None:
+def devices(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")] = False,
+) -> None:
     """List the boards that are known, with their memory and what was measured on them."""
+    if json:
+        from irprune.report.serialize import devices_as_json
+
+        print(devices_as_json())
+        return
     from irprune.report.terminal import console, print_devices
 
     print_devices(console())

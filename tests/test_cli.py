@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +14,15 @@ from onnx import TensorProto, helper
 MAIN = "import sys; from irprune.cli import main; sys.argv[0] = 'irprune'; main()"
 
 
-def irprune(*args: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", MAIN, *map(str, args)]
-    environment = os.environ | {"COLUMNS": "100"}
+def irprune(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment, **options
-    )  # type: ignore[call-overload,no-any-return]  # options are subprocess.run's own
+        [sys.executable, "-c", MAIN, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -105,6 +107,8 @@ def test_devices_are_listed() -> None:
     assert done.returncode == 0, done.stderr
     for text in ("nucleo-f767zi", "512 KiB", "216 MHz", "83.99 ms", "arduino-uno"):
         assert text in done.stdout
+    boards = {board["name"]: board for board in json.loads(irprune("devices", "--json").stdout)}
+    assert boards["rp2040"]["sram"] == 264 * 1024
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -133,7 +137,9 @@ def test_one_bad_model_leaves_no_partial_output(model: Path, tmp_path: Path) -> 
     refused(irprune("analyze", model, bad, *SHAPE, "--csv"), "bad.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"just text\n", b"PK\x03\x04" + bytes(60)])
+@pytest.mark.parametrize(
+    "content", [b"", b"just text\n", b"PK\x03\x04" + bytes(60)], ids=["empty", "text", "zip"]
+)
 @pytest.mark.parametrize("suffix", ["onnx", "tflite", "h5"])
 def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"file.{suffix}"

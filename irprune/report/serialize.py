@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from irprune.devices import Device
+from irprune.devices import DEVICES, Device
 from irprune.report.report import Report, Verdict
 
 Row = dict[str, str | int]
@@ -78,6 +78,11 @@ def as_csv(reports: Sequence[Report], *, per_layer: bool) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
+
+
+def devices_as_json() -> str:
+    """The catalog of boards as a list of objects."""
+    return json.dumps([asdict(board) for board in DEVICES], indent=2)
 
 
 def _object(
