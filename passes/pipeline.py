@@ -13,6 +13,8 @@ from irprune.passes.rewrite.drop_identities import drop_identities
 from irprune.passes.rewrite.fold_batchnorm import fold_batchnorm
 from irprune.passes.rewrite.fold_constants import fold_constants, fold_dequantized
 from irprune.passes.rewrite.fuse_activations import fuse_activations
+from irprune.passes.rewrite.fuse_quantization import fuse_quantization
+from irprune.passes.rewrite.recognize_activations import recognize_activations
 
 Pass = Callable[[Graph], Graph]
 """A rewrite: another graph of the same interface, or the same object where it changes nothing."""
@@ -29,10 +31,13 @@ class Step:
 DEPLOYMENT = (
     Step(drop_dead, "a reader that reaches no output would keep its operand from being fused"),
     Step(fold_constants, "what is computed from constants is a constant to the steps after"),
-    Step(drop_identities, "patterns see what stands behind a node that does nothing"),
-    Step(fuse_activations, "the scale or shift between a convolution and its activation takes it"),
-    Step(fold_dequantized, "what is still dequantized belongs to operators that run in floats"),
-    Step(fold_batchnorm, "weights are constants now, and scales come with their activation"),
+    Step(drop_identities, "formulas and sequences are seen through what does nothing"),
+    Step(recognize_activations, "a formula is whole yet: x + 3 is not in a bias, x has no gate"),
+    Step(fuse_activations, "a scale or shift before an activation takes it to where it is folded"),
+    Step(fuse_quantization, "activations are in the operators whose outputs are quantized"),
+    Step(drop_dead, "dequantized values that nobody reads any more are gone"),
+    Step(fold_dequantized, "what is still dequantized belongs to operators that run on reals"),
+    Step(fold_batchnorm, "every weight that can be is a constant; scales have their activations"),
 )
 """From a model as it was read to the form that would be deployed."""
 

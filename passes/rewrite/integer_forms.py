@@ -1,0 +1,125 @@
+"""Whether, and in which types, an operator can run on integers instead of reals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from irprune.ir import ops
+from irprune.ir.errors import InvalidType
+from irprune.ir.fixed_point import Multiplier
+from irprune.ir.integer import Clamp, quantization, scale
+from irprune.ir.op import Op
+from irprune.ir.ops.binary import Arithmetic
+from irprune.ir.ops.pointwise import Unary
+from irprune.ir.ops.pool import Pool
+from irprune.ir.types import Array, DType, Quant, TensorType
+from irprune.passes.rewrite.patterns import activation_of
+
+Linear = ops.Conv2d | ops.ConvTranspose2d | ops.Dense | ops.MatMul
+
+COARSER = 1.5
+"""How many times the scale of an output an intermediate's may be that is requantized to it.
+
+Rounding to the intermediate then moves the output by less than one step.
+"""
+
+
+def integer_output(op: Op, inputs: Sequence[TensorType], output: TensorType) -> TensorType | None:
+    """The type in which integer arithmetic gives an operator's output.
+
+    Args:
+        op: the operator.
+        inputs: the types of its operands as they are stored, a bias left out.
+        output: the type in which the output is wanted.
+
+    Returns:
+        ``output``, or a type of about its precision that has to be requantized to it; None where
+        the operator has no integer arithmetic for these operands.
+    """
+    if not all(_is_byte(t) for t in (*inputs, output)) or len(quantization(inputs[0]).scale) > 1:
+        return None
+    accepts = _multiplies if isinstance(op, Linear) else _runs
+    return next((t for t in _candidates(op, inputs[0], output) if accepts(op, inputs, t)), None)
+
+
+def integer_bias(real: Array, x: TensorType, w: TensorType) -> tuple[Array, Quant] | None:
+    """A bias in the scale of the products it is added to; None where 32 bits do not hold it."""
+    scales = scale(x) * np.asarray(quantization(w).scale, np.float64)
+    whole = np.rint(real.astype(np.float64) / scales)
+    low, high = DType.I32.limits
+    if not np.all((whole >= low) & (whole <= high)):
+        return None
+    axis = None if scales.size == 1 else 0
+    return whole.astype(np.int32), Quant(tuple(scales.tolist()), (0,) * scales.size, axis)
+
+
+def _is_byte(t: TensorType) -> bool:
+    return t.dtype in (DType.I8, DType.U8) and t.quant is not None
+
+
+def _candidates(op: Op, x: TensorType, output: TensorType) -> Iterator[TensorType]:
+    """Types the output may have, the wanted one first."""
+    yield output
+    low, _ = output.dtype.limits
+    match op:
+        case Pool() | ops.Resize() | ops.Relu6() if x.dtype == output.dtype:
+            other = x.quant
+        case ops.Sigmoid() | ops.Softmax():
+            other = Quant((1 / 256,), (low,))
+        case ops.Tanh():
+            other = Quant((1 / 128,), (low + 128,))
+        case ops.LogSoftmax():
+            other = Quant((1 / 16,), (low + 255,))
+        case _:
+            return
+    if other is not None and other.scale[0] <= COARSER * scale(output):
+        yield replace(output, quant=other)
+
+
+def _multiplies(op: Op, inputs: Sequence[TensorType], output: TensorType) -> bool:
+    """Whether the sums of products of a linear operator can be rescaled to the output."""
+    x, w = inputs
+    activation = activation_of(op)
+    if quantization(w).axis not in (None, _output_axis(op)) or x.dtype != output.dtype:
+        return False
+    try:
+        Multiplier.of(scale(x) * np.asarray(quantization(w).scale) / scale(output))
+    except InvalidType:
+        return False
+    return activation is None or isinstance(activation, Clamp)
+
+
+def _output_axis(op: Op) -> int | None:
+    """The axis of output channels in the weights; None where there may be only one scale."""
+    match op:
+        case ops.Conv2d() | ops.Dense() | ops.ConvTranspose2d(layout="NHWC"):
+            return 0
+        case ops.ConvTranspose2d(groups=1):
+            return 1
+        case _:
+            return None
+
+
+def _runs(op: Op, inputs: Sequence[TensorType], output: TensorType) -> bool:
+    """Whether the operator's integer arithmetic takes these types, found by running it on ones."""
+    if isinstance(op, Unary | Arithmetic):  # shapes do not matter
+        inputs = [replace(t, shape=(1,) * t.rank) for t in inputs]
+    try:
+        made = op.infer(inputs)[0]
+        if made.dtype != output.dtype or made.quant not in (None, output.quant):
+            return False
+        args = [np.full(t.shape, _one(t), t.dtype.numpy) for t in inputs]
+        with np.errstate(all="ignore"):
+            op.evaluate_quantized(args, inputs, [replace(output, shape=made.shape)])
+    except InvalidType:
+        return False
+    return True
+
+
+def _one(t: TensorType) -> int:
+    """A stored integer that stands for no zero."""
+    zero = quantization(t).zero_point[0]
+    return zero + (1 if zero < t.dtype.limits[1] else -1)
