@@ -1,0 +1,115 @@
+"""Constant tensors as values of a graph: named by module path, shared where tied, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from irprune.ir.build import Builder
+from irprune.ir.errors import InvalidModel, InvalidType
+from irprune.ir.graph import Value
+from irprune.ir.types import DType
+
+DTYPES = {
+    torch.float16: DType.F16,
+    torch.float32: DType.F32,
+    torch.float64: DType.F64,
+    torch.int8: DType.I8,
+    torch.int16: DType.I16,
+    torch.int32: DType.I32,
+    torch.int64: DType.I64,
+    torch.uint8: DType.U8,
+    torch.uint16: DType.U16,
+    torch.uint32: DType.U32,
+    torch.uint64: DType.U64,
+    torch.bool: DType.BOOL,
+}
+
+
+def dtype_of(dtype: torch.dtype) -> DType:
+    """The IR's name of a torch element type; InvalidType where it has none."""
+    found = DTYPES.get(dtype)
+    if found is None:
+        raise InvalidType(
+            f"element type {dtype} is not supported",
+            hint="convert the module with .float() first" if dtype.is_floating_point else "",
+        )
+    return found
+
+
+_Place = tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype]
+
+
+class Constants:
+    """Makes constant tensors values of a graph.
+
+    Args:
+        builder: the graph's builder.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._names: dict[int, str] = {}
+        # The tensor is kept beside its value: were it freed, another could get its address.
+        self._values: dict[_Place, tuple[torch.Tensor, Value]] = {}
+        self._derived: dict[tuple[_Place, ...], torch.Tensor] = {}
+
+    def register(self, name: str, tensor: torch.Tensor) -> None:
+        """Let the tensor, and every view of it, be known by this name; the first name stays.
+
+        Raises:
+            InvalidModel: the tensor has no plain data.
+        """
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
+            kind = "one on the meta device" if tensor.is_meta else f"a {type(tensor).__name__}"
+            raise InvalidModel(f"'{name}' has no plain data: it is {kind}")
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            layout = "quantized" if tensor.is_quantized else tensor.layout
+            raise InvalidModel(f"'{name}' has no plain data: it is {layout}")
+        if tensor.numel():
+            self._names.setdefault(tensor.data_ptr(), name)
+            self._names.setdefault(tensor.untyped_storage().data_ptr(), name)
+
+    def name_of(self, tensor: torch.Tensor) -> str:
+        """The name of the tensor or of what it is a view of; empty where it has none."""
+        exact = self._names.get(tensor.data_ptr(), "")
+        return exact or self._names.get(tensor.untyped_storage().data_ptr(), "")
+
+    def value(self, tensor: torch.Tensor, name: str) -> Value:
+        """The value of a tensor, the same for every tensor that lies on the same memory.
+
+        Args:
+            tensor: any tensor with data; the value's array is a view of it.
+            name: the value's name where the tensor is no parameter or buffer.
+        """
+        dtype_of(tensor.dtype)
+        place = _place(tensor)
+        if place not in self._values:
+            array = tensor.detach().cpu().numpy()
+            value = self._builder.constant(self.name_of(tensor) or name, array)
+            self._values[place] = (tensor, value)
+        return self._values[place][1]
+
+    def derived(
+        self,
+        make: Callable[[Sequence[torch.Tensor]], torch.Tensor],
+        parts: Sequence[torch.Tensor],
+        name: str,
+    ) -> Value:
+        """The value of what ``make`` computes from tensors, the same for the same tensors.
+
+        Args:
+            make: computes one tensor; always the same function for the same tensors.
+            parts: tensors with data.
+            name: the value's name where the first of them has none.
+        """
+        places = tuple(map(_place, parts))
+        if places not in self._derived:
+            self._derived[places] = make(parts)
+        return self.value(self._derived[places], self.name_of(parts[0]) or name)
+
+
+def _place(tensor: torch.Tensor) -> _Place:
+    """Where in memory the tensor lies, and how."""
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype

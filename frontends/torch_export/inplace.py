@@ -1,0 +1,132 @@
+"""Operators that change a tensor in place, made pure where that is a matter of renaming."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx
+
+from irprune.frontends.lowering import Unsupported
+from irprune.frontends.torch_export.nodes import examples, is_mutating, schema_of
+from irprune.ir.errors import UnsupportedOp
+from irprune.ir.graph import Source
+
+# At inference these return their operand itself, which neither their schemas nor torch's own
+# functionalization knows.
+_SECRET_ALIASES = frozenset(
+    {"aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default"}
+)
+
+
+def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> bool:
+    """Replace each in-place operator by its functional form, where nobody can tell the difference.
+
+    ``y = relu_(x)`` becomes ``y = relu(x)``, and who reads x later reads y. That is right unless a
+    later node reads another name of the same memory: a view of x made before, or what x is a view
+    of.
+
+    Args:
+        graph: the graph to change.
+        constants: its placeholders that are parameters, buffers or literals, with their paths.
+        name: the model's name, for errors.
+
+    Returns:
+        Whether no in-place operator is left; if one is, torch must functionalize the program.
+
+    Raises:
+        UnsupportedOp: a constant is changed, or memory is shared in a way that torch overlooks.
+    """
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    aliases = _Aliases(graph)
+    unsupported = Unsupported()
+    pure = True
+    for node in filter(is_mutating, graph.nodes):
+        shared = aliases.of(node)
+        states = [path for constant, path in constants.items() if constant in shared]
+        for path in states:
+            unsupported.add(Source(name, path), "is changed each time the model runs")
+        if states:
+            continue
+        functional = _functional(node)
+        changed = node.args[0]
+        read_later = any(
+            order[user] > order[node]
+            for other in shared - {node, changed}
+            for user in other.users
+            if order[other] < order[node] and user is not node
+        )
+        if functional is None or not isinstance(changed, fx.Node) or read_later:
+            pure = False
+            if any(str(other.target) in _SECRET_ALIASES for other in shared):
+                what = f"{node.target} changes what it shares through a dropout"
+                unsupported.add(Source(name, node.name), what)
+            continue
+        node.target = functional
+        later = {user for user in changed.users if order[user] > order[node]}
+        changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
+    try:
+        unsupported.raise_if_any(name)
+    except UnsupportedOp as error:
+        error.hint = "compute out of place what has to be kept"
+        raise
+    return pure
+
+
+class _Aliases:
+    """Sets of nodes whose tensors may lie on the same memory.
+
+    Freshly exported nodes carry examples whose storages are shared as the tensors' will be; what a
+    loaded program has instead is what the operators' schemas declare.
+    """
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self._sets: dict[fx.Node, set[fx.Node]] = {}
+        first_on: dict[int, fx.Node] = {}
+        for node in graph.nodes:
+            self._sets[node] = {node}
+            for operand in _declared(node):
+                self._join(node, operand)
+            for example in examples(node):
+                storage = example.untyped_storage()._cdata
+                self._join(node, first_on.setdefault(storage, node))
+
+    def of(self, node: fx.Node) -> set[fx.Node]:
+        """Every node that may share memory with this one, itself included."""
+        return self._sets[node]
+
+    def _join(self, a: fx.Node, b: fx.Node) -> None:
+        if self._sets[a] is self._sets[b]:
+            return
+        joined = self._sets[a] | self._sets[b]
+        for node in joined:
+            self._sets[node] = joined
+
+
+def _declared(node: fx.Node) -> list[fx.Node]:
+    """The operands that the node's outputs alias by declaration."""
+    if node.op == "output":
+        return []
+    schema = schema_of(node)
+    if schema is None or str(node.target) in _SECRET_ALIASES:
+        return list(node.all_input_nodes)
+    shared = [a.name for a in schema.arguments if a.alias_info is not None]
+    values = dict(zip((a.name for a in schema.arguments), node.args, strict=False))
+    operands: list[fx.Node] = []
+    fx.node.map_arg([({**values, **node.kwargs}).get(name) for name in shared], operands.append)
+    return operands
+
+
+def _functional(node: fx.Node) -> torch._ops.OpOverload | None:
+    """The operator that computes what an in-place one writes into its first operand."""
+    overload = node.target
+    schema = schema_of(node)
+    if schema is None or not isinstance(overload, torch._ops.OpOverload):
+        return None
+    written = [a.alias_info is not None and a.alias_info.is_write for a in schema.arguments]
+    packet, _, variant = str(overload).removeprefix(f"{overload.namespace}.").partition(".")
+    namespace = getattr(torch.ops, overload.namespace)
+    if written.count(True) != 1 or not written[0] or not packet.endswith("_"):
+        return None
+    found = getattr(getattr(namespace, packet[:-1], None), variant, None)
+    return found if isinstance(found, torch._ops.OpOverload) else None
