@@ -28,7 +28,13 @@ class Unsupported:
 
 
 def add_over_width(
-    builder: Builder, op: Op, x: Value, weights: Sequence[Value] = (), *, source: Source
+    builder: Builder,
+    op: Op,
+    x: Value,
+    weights: Sequence[Value] = (),
+    *,
+    source: Source,
+    output: str = "",
 ) -> Value:
     """Run a two-dimensional op over a (batch, channel, width) value, with height 1.
 
@@ -40,10 +46,13 @@ def add_over_width(
         x: the value of rank 3.
         weights: further operands, already of the op's rank.
         source: where the op came from.
+        output: the output's name; the source's where empty.
 
     Returns:
         The rank-3 output.
     """
     tall = builder.add(Unsqueeze((2,)), x, name=f"{source.name}.height", source=source)
     y = builder.add(op, tall, *weights, name=f"{source.name}.2d", source=source)
-    return builder.add(Squeeze((2,)), y, name=source.name, source=source)
+    names = (output or source.name,)
+    (flat,) = builder.add_node(Squeeze((2,)), (y,), names=names, name=source.name, source=source)
+    return flat

@@ -1,0 +1,5 @@
+"""ONNX models, read through onnx-graphsurgeon into graphs."""
+
+from irprune.frontends.onnx.read import read_onnx
+
+__all__ = ["read_onnx"]
