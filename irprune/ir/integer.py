@@ -1,19 +1,19 @@
 """What the integer forms of operators share: quantization parameters, ranges and rescaling.
 
-Follows TFLite's kernel_util.cc and quantization_util.cc. Scales are single precision there, and
-what is computed from them in single precision is here too, since the last bit matters.
+Follows TFLite's kernel_util.cc and quantization_util.cc. Scales are stored in single precision;
+what is computed from them is in double, save for the bounds of activations and for tables.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from irprune.ir.errors import InvalidType
-from irprune.ir.fixed_point import Multiplier, round_half_away
+from irprune.ir.fixed_point import Multiplier, round_half_away, wrap
 from irprune.ir.op import Op
 from irprune.ir.types import Array, Quant, TensorType
 
@@ -35,9 +35,9 @@ def quantization(t: TensorType) -> Quant:
     return t.quant
 
 
-def scale(t: TensorType) -> np.float32:
+def scale(t: TensorType) -> float:
     """The scale of a tensor that has one; InvalidType where it has several."""
-    return np.float32(_only(quantization(t).scale))
+    return float(np.float32(_only(quantization(t).scale)))
 
 
 def zero_point(t: TensorType) -> int:
@@ -70,23 +70,23 @@ def stored(x: Array, t: TensorType, activation: Op | None = None) -> tuple[Array
     return (np.clip(x + zero_point(t), low, high).astype(t.dtype.numpy),)
 
 
-def rescaled(
-    x: Array, factor: float | np.floating[Any], t: TensorType, activation: Op | None = None
-) -> tuple[Array]:
+def rescaled(x: Array, factor: float, t: TensorType, activation: Op | None = None) -> tuple[Array]:
     """Registers times a real factor, as the output stores them."""
     return stored(Multiplier.of(factor)(x), t, activation)
 
 
 def accumulated(
-    total: Array, factor: Array, inputs: Sequence[TensorType], t: TensorType, activation: Op | None
+    total: Array, inputs: Sequence[TensorType], t: TensorType, activation: Op | None
 ) -> tuple[Array]:
-    """Sums of products times real factors, as the output stores them.
+    """Sums of products of the first two operands, as the output stores them.
 
-    A sum over 16-bit activations is 64 bits wide, unless it starts from a 32-bit bias.
+    The last axis of ``total`` is that of the weights' channels. A sum over 16-bit activations is
+    64 bits wide, unless it starts from a 32-bit bias.
     """
-    multiplier = Multiplier.of(factor)
+    multiplier = Multiplier.of(scale(inputs[0]) * scales(inputs[1]) / scale(t))
     narrow = inputs[0].dtype.itemsize == 1 or (len(inputs) == 3 and inputs[2].dtype.itemsize == 4)
-    return stored(multiplier(total) if narrow else multiplier.wide(total), t, activation)
+    whole = total.astype(np.int64)
+    return stored(multiplier(wrap(whole)) if narrow else multiplier.wide(whole), t, activation)
 
 
 def activation_range(activation: Op | None, t: TensorType) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def activation_range(activation: Op | None, t: TensorType) -> tuple[int, int]:
 
 def nearest(real: float, t: TensorType) -> int:
     """The integer nearest to a real number; it may lie outside the type."""
-    return zero_point(t) + int(round_half_away(np.asarray(np.float32(real) / scale(t))))
+    return zero_point(t) + int(round_half_away(np.asarray(np.float32(real) / np.float32(scale(t)))))
 
 
 def through_table(
@@ -115,8 +115,8 @@ def through_table(
     low, high = t.dtype.limits
     if t.dtype.itemsize != 1:
         raise InvalidType(f"{t} is too wide for a table")
-    reals = scale(t) * (np.arange(low, high + 1) - zero_point(t)).astype(np.float32)
-    values = function(reals).astype(np.float32) * (np.float32(1) / scale(out))
+    reals = np.float32(scale(t)) * (np.arange(low, high + 1) - zero_point(t)).astype(np.float32)
+    values = function(reals).astype(np.float32) * (np.float32(1) / np.float32(scale(out)))
     (table,) = stored(round_half_away(values).astype(np.int64), out)
     return (table[x.astype(np.int64) - low],)
 

@@ -61,7 +61,7 @@ class Add(Summation):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         expect(len(args) == 2, "has integer arithmetic for two operands only")
-        return _summed(args, inputs, outputs[0], (1, 1), np.float64, self.activation)
+        return _summed(args, inputs, outputs[0], (1, 1), self.activation)
 
     def overwrites(self) -> bool:
         return True
@@ -79,7 +79,7 @@ class Sub(Summation):
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
-        return _summed(args, inputs, outputs[0], (1, -1), np.float32, self.activation)
+        return _summed(args, inputs, outputs[0], (1, -1), self.activation)
 
 
 @op
@@ -96,7 +96,7 @@ class Mul(Arithmetic):
     ) -> tuple[Array, ...]:
         a, b = (centred(x, t) for x, t in zip(args, inputs, strict=True))
         out = outputs[0]
-        factor = float(scale(inputs[0])) * float(scale(inputs[1])) / float(scale(out))
+        factor = scale(inputs[0]) * scale(inputs[1]) / scale(out)
         return rescaled(wrap(a * b), factor, out, self.activation)
 
 
@@ -131,21 +131,16 @@ def _summed(
     inputs: Sequence[TensorType],
     output: TensorType,
     signs: tuple[int, int],
-    precision: type[np.floating[Any]],
     activation: Op | None,
 ) -> tuple[Array]:
-    """A signed sum of two operands, brought to half the larger of their scales first.
-
-    TFLite computes the factors of ADD in double precision, those of SUB in single.
-    """
+    """A signed sum of two operands, brought to twice the larger of their scales first."""
     left = 15 if output.dtype.itemsize == 2 else 20
-    of_inputs = [precision(scale(t)) for t in inputs]
-    common = precision(2) * max(of_inputs)
+    common = 2 * max(scale(t) for t in inputs)
     total = sum(
-        sign * Multiplier.of(s / common)(centred(x, t) << left)
-        for sign, s, x, t in zip(signs, of_inputs, args, inputs, strict=True)
+        sign * Multiplier.of(scale(t) / common)(centred(x, t) << left)
+        for sign, x, t in zip(signs, args, inputs, strict=True)
     )
-    factor = common / (precision(1 << left) * precision(scale(output)))
+    factor = common / ((1 << left) * scale(output))
     return rescaled(np.asarray(total), factor, output, activation)
 
 

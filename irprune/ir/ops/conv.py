@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from irprune.ir.integer import accumulated, exact, scale, scales
+from irprune.ir.integer import accumulated, exact
 from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
 from irprune.ir.types import Array, TensorType, dims
 
@@ -238,9 +238,7 @@ def _rescaled(
     op: Conv2d | ConvTranspose2d, sums: Array, inputs: Sequence[TensorType], output: TensorType
 ) -> tuple[Array]:
     """NCHW sums in the output's scale, one factor a channel (TFLite's kernel_util.cc)."""
-    factor = float(scale(inputs[0])) * scales(inputs[1]) / float(scale(output))
-    totals = np.moveaxis(sums.astype(np.int64), 1, -1)
-    (y,) = accumulated(totals, factor, inputs, output, op.activation)
+    (y,) = accumulated(np.moveaxis(sums, 1, -1), inputs, output, op.activation)
     return (y if op.layout == "NHWC" else np.moveaxis(y, -1, 1),)
 
 

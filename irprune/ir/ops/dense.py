@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from irprune.ir.errors import InvalidType
-from irprune.ir.integer import accumulated, exact, scale, scales
+from irprune.ir.integer import accumulated, exact
 from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, op, product
 from irprune.ir.types import Array, TensorType, dims
 
@@ -45,8 +45,7 @@ class Dense(Activated):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         (total,) = Dense().evaluate([exact(a, t) for a, t in zip(args, inputs, strict=True)])
-        factor = product_of_scales(inputs[0], inputs[1]) / float(scale(outputs[0]))
-        return accumulated(total.astype(np.int64), factor, inputs, outputs[0], self.activation)
+        return accumulated(total, inputs, outputs[0], self.activation)
 
 
 @op
@@ -90,12 +89,4 @@ class MatMul(Activated):
         (total,) = MatMul(self.transpose_a, self.transpose_b).evaluate(
             [exact(a, t) for a, t in zip(args, inputs, strict=True)]
         )
-        factor = product_of_scales(inputs[0], inputs[1]) / float(scale(outputs[0]))
-        return accumulated(total.astype(np.int64), factor, inputs, outputs[0], self.activation)
-
-
-def product_of_scales(x: TensorType, w: TensorType) -> Array:
-    """The scale of products: TFLite multiplies a tensor's two scales in single precision."""
-    if len(scales(w)) > 1:
-        return np.asarray(float(scale(x)) * scales(w))
-    return np.asarray(scale(x) * scale(w), np.float64)
+        return accumulated(total, inputs, outputs[0], self.activation)

@@ -180,7 +180,7 @@ def _below_largest(
         them numbers with 5 integer bits.
     """
     expect(t.dtype.itemsize == 1, f"has no integer arithmetic for {t}")
-    step = Multiplier.of(min(beta * float(scale(t)) * 2.0**26, 2.0**31 - 1))
+    step = Multiplier.of(min(beta * scale(t) * 2.0**26, 2.0**31 - 1))
     radius = math.floor(31 * 2.0**26 / 2.0 ** int(step.exponent))
     centre = x.astype(np.int64)
     below = centre - centre.max(axis, keepdims=True)
@@ -190,6 +190,6 @@ def _below_largest(
 
 def _expect_output(t: TensorType, size: float, zero: int) -> None:
     expect(
-        float(scale(t)) == size and zero_point(t) == zero,
+        scale(t) == size and zero_point(t) == zero,
         f"the output's quantization is not the fixed one of scale {size} and zero point {zero}",
     )

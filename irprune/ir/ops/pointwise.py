@@ -84,7 +84,7 @@ class LeakyRelu(Unary):
     ) -> tuple[Array, ...]:
         x, (t,), (out,) = centred(args[0], inputs[0]), inputs, outputs
         above = Multiplier.of(scale(t) / scale(out))
-        below = Multiplier.of(scale(t) * np.float32(abs(self.alpha)) / scale(out))
+        below = Multiplier.of(scale(t) * abs(float(np.float32(self.alpha))) / scale(out))
         sign = 1 if self.alpha >= 0 else -1
         return stored(np.where(x >= 0, above(x), sign * below(x)), out)
 
@@ -175,10 +175,10 @@ class HardSwish(Unary):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         x, (t,), (out,) = centred(args[0], inputs[0]) << 7, inputs, outputs
-        fine = scale(t) * np.float32(1 / 128)
+        fine = scale(t) / 128
         gain, gain_exponent = _short(fine / scale(out))
         expect(gain_exponent <= 0, "the output's scale is too fine for integer arithmetic")
-        slope, exponent = _short(fine / (np.float32(3) / np.float32(32768)))
+        slope, exponent = _short(fine / (3 / 32768))
         ramp = shift_left(x, max(exponent - 1, 0), 16)
         ramp = shift_left(high_mul(ramp, slope, 16), int(exponent > 0), 16)
         ramp = (shift_right(ramp, max(-exponent, 0)) + (1 << 15)) >> 1
@@ -283,7 +283,7 @@ class PRelu(Op):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         x, slope = (centred(a, t) for a, t in zip(args, inputs, strict=True))
-        of_x, of_slope, of_y = (float(scale(t)) for t in (*inputs, *outputs))
+        of_x, of_slope, of_y = (scale(t) for t in (*inputs, *outputs))
         above, below = Multiplier.of(of_x / of_y), Multiplier.of(of_x * of_slope / of_y)
         return stored(np.where(x >= 0, above(x), below(x * slope)), outputs[0])
 
@@ -318,7 +318,7 @@ def _squashed(
         zero_point(out) == (low if bits == 8 else low + 128) and scale(out) == 2.0**-bits,
         f"the output's quantization is not the fixed one of scale 1/{2**bits}",
     )
-    argument = Multiplier.of(float(scale(t)) * 2.0**27)
+    argument = Multiplier.of(scale(t) * 2.0**27)
     radius = math.floor(15 * 2.0**27 / 2.0 ** int(argument.exponent))
     stored_x = centred(x, t)
     y = shift_right(function(argument(np.clip(stored_x, -radius, radius)), 4), 31 - bits)
@@ -326,7 +326,7 @@ def _squashed(
     return stored(y, out)
 
 
-def _short(factor: np.float32) -> tuple[int, int]:
+def _short(factor: float) -> tuple[int, int]:
     """A factor's significand in 16 bits, and its exponent."""
     whole = Multiplier.of(factor)
     return min((int(whole.significand) + (1 << 15)) >> 16, 2**15 - 1), int(whole.exponent)

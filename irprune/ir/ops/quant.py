@@ -44,7 +44,7 @@ class Quantize(Op):
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
-        factor = float(scale(inputs[0])) / float(scale(outputs[0]))
+        factor = scale(inputs[0]) / scale(outputs[0])
         return rescaled(centred(args[0], inputs[0]), factor, outputs[0])
 
 

@@ -56,7 +56,7 @@ class ReduceMean(Reduce):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         total, count = self._total(args[0], inputs[0])
-        whole = Multiplier.of(float(scale(inputs[0])) / float(scale(outputs[0])))
+        whole = Multiplier.of(scale(inputs[0]) / scale(outputs[0]))
         exponent = int(whole.exponent)
         # As many bits of 1/count as the product has room for.
         shift = min(count.bit_length() - 1, 32, 31 + exponent)
@@ -80,7 +80,7 @@ class ReduceSum(Reduce):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         total, _ = self._total(args[0], inputs[0])
-        factor = float(scale(inputs[0])) / float(scale(outputs[0]))
+        factor = scale(inputs[0]) / scale(outputs[0])
         return rescaled(wrap(total), factor, outputs[0])
 
 
