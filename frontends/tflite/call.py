@@ -102,10 +102,6 @@ class Call:
             raise InvalidModel(f"operand {position} is {array.dtype}, not integers")
         return tuple(array.ravel().tolist())
 
-    def has_options(self) -> bool:
-        """Whether the operator says any options."""
-        return self._operator.has_options()
-
     def options(self, schema: type) -> Options:
         """The operator's options, of the schema's class."""
         return self._operator.options(schema)

@@ -125,10 +125,6 @@ class Operator:
         """The operator's name in error messages and sources."""
         return f"{self.kind}#{self.index}"
 
-    def has_options(self) -> bool:
-        """Whether the operator says any options."""
-        return read(self.table.BuiltinOptions) is not None
-
     def options(self, schema: type) -> Options:
         """The options, which must be of the schema's class."""
         wanted = getattr(tflite.BuiltinOptions, schema.__name__)

@@ -36,14 +36,12 @@ from irprune.ir.types import Shape, dims
 
 
 def reshape(call: Call) -> None:
-    """The shape is an operand or an option; one that is neither is the output's."""
+    """The shape is an operand or, in older files, an option."""
     x = call.value(0)
     if call.has(1):
         shape = call.integers(1)
-    elif call.has_options():
-        shape = call.options(tflite.ReshapeOptions).integers("NewShape")
     else:
-        shape = call.output().type.shape
+        shape = call.options(tflite.ReshapeOptions).integers("NewShape")
     call.emit(Reshape(resolved(shape, x.type.elements)), x)
 
 

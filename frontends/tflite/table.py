@@ -10,6 +10,7 @@ from tflite import BuiltinOperator as Code
 
 from irprune.frontends.tflite import layers, shapes
 from irprune.frontends.tflite.call import Call
+from irprune.ir.errors import UnsupportedOp
 from irprune.ir.op import Op
 from irprune.ir.ops import (
     Abs,
@@ -53,6 +54,13 @@ def arithmetic(
     call.emit(kind(layers.activation(call.options(schema))), *call.operands)
 
 
+def add_n(call: Call) -> None:
+    """A sum of any number of reals; of 8-bit integers the runtimes have no sound one."""
+    if any(value.type.quant for value in call.operands):
+        raise UnsupportedOp("no lowering for a quantized ADD_N")
+    call.emit(Add(), *call.operands)
+
+
 def square(call: Call) -> None:
     """An operand times itself."""
     call.emit(Mul(), call.value(0), call.value(0))
@@ -71,7 +79,7 @@ def gelu(call: Call) -> None:
 LOWERINGS: dict[int, Callable[[Call], None]] = {
     Code.ABS: partial(plain, Abs()),
     Code.ADD: partial(arithmetic, Add, tflite.AddOptions),
-    Code.ADD_N: partial(plain, Add()),
+    Code.ADD_N: add_n,
     Code.AVERAGE_POOL_2D: partial(layers.pool, AveragePool2d),
     Code.BATCH_MATMUL: layers.batch_matmul,
     Code.BROADCAST_TO: shapes.broadcast_to,
