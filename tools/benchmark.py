@@ -40,6 +40,7 @@ class Timing:
 
     @property
     def ratio(self) -> float:
+        """The command's seconds over the baseline's."""
         return self.seconds / self.baseline
 
 
@@ -90,7 +91,9 @@ def peak_memory(code: str, *args: str) -> int:
 
 def check(label: str, figure: float, bound: float, unit: str, note: str = "") -> bool:
     met = figure < bound
-    print(f"{label:<52}{figure:>9.3f} {unit:<3} bound {bound:g}  {'met' if met else 'MISSED'}  {note}")
+    print(
+        f"{label:<52}{figure:>9.3f} {unit:<3} bound {bound:g}  {'met' if met else 'MISSED'}  {note}"
+    )
     return met
 
 
@@ -129,7 +132,9 @@ def measure_memory() -> list[bool]:
     )
     used = peak_memory(analysis, str(densenet)) - peak_memory(imports)
     return [
-        check("memory over imports / weights, light_densenet121", used / weights_in(densenet), 2, "x")
+        check(
+            "memory over imports / weights, light_densenet121", used / weights_in(densenet), 2, "x"
+        )
     ]
 
 
@@ -143,7 +148,8 @@ def compare_with_peer() -> list[bool]:
     print(f"\n{'model':<40}{'irprune macs_weights':>22}{'fvcore':>16}{'time ratio':>12}")
     agreed = []
     for spec in TABLE_3:
-        module, inputs = zoo.build(*zoo.parse_spec(spec)[:1], **zoo.parse_spec(spec)[1])
+        name, parameters = zoo.parse_spec(spec)
+        module, inputs = zoo.build(name, **parameters)
         start = time.perf_counter()
         ours = compiler.analyze(compiler.load(module, inputs)).costs.macs_weights
         middle = time.perf_counter()
