@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,14 @@ MOST_FOLDED = 64
 """Shape arithmetic is on as many numbers as a shape has, or a few such."""
 
 
+class Constant(NamedTuple):
+    """A tensor whose elements are known."""
+
+    name: str
+    array: Array
+    quant: Quant | None
+
+
 class Scope:
     """The values that the tensors of a file have become so far."""
 
@@ -29,14 +39,23 @@ class Scope:
         """The value of a tensor; InvalidModel where nothing has made it yet."""
         if index not in self._values:
             tensor = self.file.tensor(index)
-            data = tensor.data
-            if data is None and tensor.type.elements == 0 and tensor.has_shape:
-                data = np.empty(tensor.type.shape, tensor.type.dtype.numpy)
-            if data is None:
+            constant = self.constant(index)
+            if constant is None:
                 raise InvalidModel(f"tensor '{tensor.name}' is read before anything makes it")
-            constant = self.builder.constant(tensor.name, data, tensor.type.quant)
-            self._values[index] = constant
+            self._values[index] = self.builder.constant(*constant)
         return self._values[index]
+
+    def constant(self, index: int) -> Constant | None:
+        """A tensor as a constant, without entering it in the graph; None where it is none."""
+        if index in self._values:
+            value = self._values[index]
+            array = self.builder.array(value)
+            return None if array is None else Constant(value.name, array, value.type.quant)
+        tensor = self.file.tensor(index)
+        data = tensor.data
+        if data is None and tensor.type.elements == 0 and tensor.has_shape:
+            data = np.empty(tensor.type.shape, tensor.type.dtype.numpy)
+        return None if data is None else Constant(tensor.name, data, tensor.type.quant)
 
     def make(self, index: int, value: Value) -> None:
         """Note that a tensor has become a value; InvalidModel where it was one already."""
@@ -88,16 +107,18 @@ class Call:
         """The operand, or nothing where it is left out."""
         return (self.value(position),) if self.has(position) else ()
 
-    def constant(self, position: int) -> Array:
-        """The array of an operand; UnsupportedOp where it is no constant."""
-        array = self._scope.builder.array(self.value(position))
-        if array is None:
+    def constant(self, position: int) -> Constant:
+        """An operand that must be a constant; UnsupportedOp where it is computed."""
+        if not self.has(position):
+            raise InvalidModel(f"has no operand {position}")
+        constant = self._scope.constant(self._operator.inputs[position])
+        if constant is None:
             raise UnsupportedOp(f"operand {position} is computed, not constant")
-        return array
+        return constant
 
     def integers(self, position: int) -> tuple[int, ...]:
         """The whole numbers of a constant operand."""
-        array = self.constant(position)
+        array = self.constant(position).array
         if array.dtype.kind not in "iu":
             raise InvalidModel(f"operand {position} is {array.dtype}, not integers")
         return tuple(array.ravel().tolist())
@@ -146,15 +167,14 @@ class Call:
         constant = self._scope.builder.constant(tensor.name, array)
         self._make(self._operator.outputs[0], tensor, constant)
 
-    def stored_as(self, position: int, perm: Sequence[int]) -> Value:
-        """A constant operand with its axes permuted: a view, with its quantized axis moved."""
-        value, array = self.value(position), self.constant(position)
+    def permuted(self, position: int, perm: Sequence[int]) -> Value:
+        """A constant operand with its axes permuted: a view, its quantized axis moved along."""
+        name, array, quant = self.constant(position)
         if sorted(perm) != list(range(array.ndim)):
-            raise InvalidModel(f"operand {position} is {value.type}, not of rank {len(perm)}")
-        quant = value.type.quant
+            raise InvalidModel(f"operand {position} is of rank {array.ndim}, not {len(perm)}")
         if quant is not None and quant.axis is not None:
-            quant = Quant(quant.scale, quant.zero_point, list(perm).index(quant.axis))
-        return self._scope.builder.constant(value.name, array.transpose(perm), quant)
+            quant = replace(quant, axis=list(perm).index(quant.axis))
+        return self._scope.builder.constant(name, array.transpose(perm), quant)
 
     def _make(self, index: int, tensor: Tensor, value: Value) -> None:
         """Enter an output, after a comparison with what the file declares of it."""

@@ -68,14 +68,13 @@ def conv_2d(call: Call) -> None:
 def depthwise_conv_2d(call: Call) -> None:
     """Operands x, weights 1HWO, optionally a bias: a convolution of as many groups as channels."""
     options = call.options(tflite.DepthwiseConv2DOptions)
-    x, w = images(call.value(0)), images(call.value(1))
+    x, w = images(call.value(0)), call.permuted(1, (3, 1, 2, 0))
     refuse_hybrid(x, w)
-    if w.type.shape[0] != 1:
-        raise InvalidModel(f"weights of {dims(w.type.shape)} are not those of one filter a channel")
-    weights = call.stored_as(1, (3, 1, 2, 0))
-    _, height, width, _ = weights.type.shape
+    _, height, width, inputs = w.type.shape
+    if inputs != 1:
+        raise InvalidModel(f"weights have {inputs} inputs a filter, not 1")
     op = convolution(options, x, (height, width), x.type.shape[3])
-    call.emit(op, x, weights, *call.optional(2))
+    call.emit(op, x, w, *call.optional(2))
 
 
 def convolution(options: Options, x: Value, kernel: Pair, groups: int) -> Conv2d:
@@ -199,7 +198,7 @@ def dequantize(call: Call) -> None:
     """To reals; constants in half precision, which only save space, are converted at once."""
     x = call.value(0)
     if x.type.dtype is DType.F16:
-        call.give(call.constant(0).astype(np.float32))
+        call.give(call.constant(0).array.astype(np.float32))
         return
     call.emit(Dequantize(), x)
 

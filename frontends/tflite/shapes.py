@@ -172,10 +172,10 @@ def strided_slice(call: Call) -> None:
 
 def gather(call: Call) -> None:
     """Elements of an axis by constant indices."""
-    options, indices = call.options(tflite.GatherOptions), call.value(1)
+    options, indices = call.options(tflite.GatherOptions), call.constant(1).array
     if options.integer("BatchDims") != 0:
         raise UnsupportedOp("no lowering for batches of indices")
-    op = Gather(call.integers(1), indices.type.shape, options.integer("Axis"))
+    op = Gather(call.integers(1), indices.shape, options.integer("Axis"))
     call.emit(op, call.value(0))
 
 
@@ -184,12 +184,12 @@ def pad(call: Call) -> None:
     x = call.value(0)
     value = 0.0
     if call.has(2):
-        fill, declared = call.constant(2), call.value(2).type
+        _, fill, quant = call.constant(2)
         if fill.size != 1:
             raise InvalidModel(f"pads with {fill.size} numbers")
         value = float(fill.ravel()[0])
-        if declared.quant is not None:
-            value = declared.quant.scale[0] * (value - declared.quant.zero_point[0])
+        if quant is not None:
+            value = quant.scale[0] * (value - quant.zero_point[0])
     call.emit(Pad(_pads(call), value=value), x)
 
 
@@ -270,7 +270,7 @@ def cast(call: Call) -> None:
     if x.type.dtype is wanted:
         call.emit(Identity(), x)
     elif x.type.dtype.is_integer and wanted.is_integer and x.type.quant is None:
-        call.give(call.constant(0).astype(wanted.numpy))
+        call.give(call.constant(0).array.astype(wanted.numpy))
     else:
         raise UnsupportedOp(f"no lowering from {x.type.dtype.value} to {wanted.value}")
 
