@@ -21,10 +21,10 @@ class Unsupported:
         """Note that the node at ``source`` cannot be lowered, and why."""
         self._found.append(f"node '{source.name}': {what}")
 
-    def raise_if_any(self, file: str) -> None:
+    def raise_if_any(self, file: str, hint: str = "") -> None:
         """Raise UnsupportedOp with everything noted; nothing where nothing was."""
         if self._found:
-            raise UnsupportedOp("; ".join(self._found), where=file)
+            raise UnsupportedOp("; ".join(self._found), where=file, hint=hint)
 
 
 def add_over_width(

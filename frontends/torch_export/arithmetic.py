@@ -115,20 +115,28 @@ def masked_fill(call: Call, self: Operand, mask: Operand, value: Operand | Numbe
 def where(
     call: Call, condition: Operand, self: Operand | Number, other: Operand | Number
 ) -> Result:
-    """A constant condition between a constant and what is computed.
+    """A constant condition.
 
-    The constant is put in by bounds that cross nowhere else: unlike a product with the mask, that
-    is right for infinite elements too.
+    A constant is put in by bounds that cross nowhere else: unlike a product with the mask, that is
+    right for infinite elements too. Two computed tensors are each put into zeros, and added.
     """
     call.require(isinstance(condition, torch.Tensor), "decides by a computed condition")
+    call.require(call.element.is_floating_point, "chooses between integers")
     assert isinstance(condition, torch.Tensor)
-    fixed, computed = (other, self) if isinstance(self, Value) else (self, other)
-    taken = ~condition if isinstance(self, Value) else condition
-    call.require(not isinstance(fixed, Value), "chooses between two computed tensors")
-    content = torch.as_tensor(fixed, dtype=call.element)
+    if isinstance(self, Value) and isinstance(other, Value):
+        chosen = (_put(call, 0, ~condition, self), _put(call, 0, condition, other))
+        return call.add(Add(), *chosen)
+    if isinstance(self, Value):
+        return _put(call, other, ~condition, self)
+    return _put(call, self, condition, other)
+
+
+def _put(call: Call, constant: Operand | Number, taken: torch.Tensor, x: Operand | Number) -> Value:
+    """The operand with a constant in the places that are taken."""
+    content = torch.as_tensor(constant, dtype=call.element)
     lower_bound = torch.where(taken, content, -math.inf)
     upper_bound = torch.where(taken, content, math.inf)
-    y = call.same(computed)
+    y = call.same(x)
     if not bool(torch.isneginf(lower_bound).all()):
         y = call.add(Maximum(), y, call.value(lower_bound, "mask"))
     return call.add(Minimum(), y, call.value(upper_bound, "mask"))

@@ -34,10 +34,12 @@ _LOGGERS = (
     "torch.export._trace",
     "torch.fx.experimental.symbolic_shapes",
 )
-# torch's use of its own deprecated classes, and a cache of recurrent modules that export restores.
+# torch's use of its own deprecated classes, a cache of recurrent modules that export restores, and
+# how fast torch itself would run.
 _WARNINGS = (
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
-    (r"The tensor attributes? self\._flat_weights\[0\]", UserWarning),
+    (r"The tensor attributes? (self\.([\w.]+\.)?_flat_weights\[\d+\](, )?)+ w", UserWarning),
+    (r"Using padding='same' with even kernel lengths", UserWarning),
 )
 _TORCH = Path(torch.__file__).parent
 _MESSAGE_LENGTH = 300

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import fx
 
 from irprune.frontends.lowering import Unsupported
 from irprune.frontends.torch_export.nodes import examples, is_mutating, schema_of
-from irprune.ir.errors import UnsupportedOp
 from irprune.ir.graph import Source
 
 # At inference these return their operand itself, which neither their schemas nor torch's own
@@ -37,15 +36,17 @@ def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> b
     Raises:
         UnsupportedOp: a constant is changed, or memory is shared in a way that torch overlooks.
     """
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.detach_.default):
+        node.target = torch.ops.aten.detach.default  # it changes no element
     order = {node: i for i, node in enumerate(graph.nodes)}
     aliases = _Aliases(graph)
+    changed_states: list[str] = []
     unsupported = Unsupported()
     pure = True
     for node in filter(is_mutating, graph.nodes):
         shared = aliases.of(node)
         states = [path for constant, path in constants.items() if constant in shared]
-        for path in states:
-            unsupported.add(Source(name, path), "is changed each time the model runs")
+        changed_states += states
         if states:
             continue
         functional = _functional(node)
@@ -65,12 +66,24 @@ def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> b
         node.target = functional
         later = {user for user in changed.users if order[user] > order[node]}
         changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-    try:
-        unsupported.raise_if_any(name)
-    except UnsupportedOp as error:
-        error.hint = "compute out of place what has to be kept"
-        raise
+    expect_stateless(changed_states, name)
+    unsupported.raise_if_any(name, hint="compute out of place what has to be kept")
     return pure
+
+
+def expect_stateless(changed: Iterable[str], name: str) -> None:
+    """Raise UnsupportedOp where running the model changes any of its own tensors.
+
+    Args:
+        changed: the paths of the tensors that it changes.
+        name: the model's name.
+    """
+    unsupported = Unsupported()
+    for path in dict.fromkeys(changed):
+        unsupported.add(Source(name, path), "is changed each time the model runs")
+    unsupported.raise_if_any(
+        name, hint="export in evaluation mode; make a state an input and an output"
+    )
 
 
 class _Aliases:

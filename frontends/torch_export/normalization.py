@@ -50,22 +50,17 @@ def batch_norm(
     return call.add(BatchNorm(eps), input, scale, shift, running_mean, running_var)
 
 
-@lower("aten._native_batch_norm_legit.default", "aten._native_batch_norm_legit_functional.default")
-def batch_norm_legit(call: Call, **arguments: Any) -> Result:
-    """batch_norm, decomposed."""
-    return _without_statistics(batch_norm(call, **arguments))
-
-
 @lower("aten._native_batch_norm_legit_no_training.default")
 def batch_norm_no_training(call: Call, **arguments: Any) -> Result:
     """batch_norm, decomposed, that is not training."""
-    return batch_norm_legit(call, training=False, **arguments)
+    return _without_statistics(batch_norm(call, training=False, **arguments))
 
 
 @lower("aten._native_batch_norm_legit.no_stats")
 def batch_norm_no_stats(call: Call, **arguments: Any) -> Result:
     """batch_norm, decomposed, without running statistics."""
-    return batch_norm_legit(call, running_mean=None, running_var=None, **arguments)
+    y = batch_norm(call, running_mean=None, running_var=None, **arguments)
+    return _without_statistics(y)
 
 
 @lower("aten.layer_norm.default")

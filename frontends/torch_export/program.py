@@ -13,7 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from irprune.frontends.lowering import Unsupported
 from irprune.frontends.torch_export.call import LOWERINGS
 from irprune.frontends.torch_export.exporting import decompose
-from irprune.frontends.torch_export.inplace import make_pure
+from irprune.frontends.torch_export.inplace import expect_stateless, make_pure
 from irprune.frontends.torch_export.nodes import (
     drop_dead,
     examples,
@@ -112,7 +112,9 @@ def _read(exported: ExportedProgram, name: str) -> Program:
             raise InvalidModel(f"'{spec.target or node.name}' is not a tensor", where=name)
     results = tuple(spec.kind for spec in exported.graph_signature.output_specs)
     program = Program(name, graph, tuple(inputs), constants, tensors, results)
-    _expect_stateless(exported, name)
+    signature = exported.graph_signature
+    expect_stateless(signature.parameters_to_mutate.values(), name)
+    expect_stateless(signature.buffers_to_mutate.values(), name)
     _expect_static(program)
     return program
 
@@ -124,15 +126,6 @@ def _root_class(graph: fx.Graph) -> str:
             if path == "":
                 return class_name(kind)
     return ""
-
-
-def _expect_stateless(exported: ExportedProgram, name: str) -> None:
-    """Raise where running the program changes its own parameters or buffers."""
-    unsupported = Unsupported()
-    for spec in exported.graph_signature.output_specs:
-        if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
-            unsupported.add(Source(name, spec.target or ""), "is changed each time the model runs")
-    unsupported.raise_if_any(name)
 
 
 def _expect_static(program: Program) -> None:

@@ -163,12 +163,9 @@ def sliced(call: Call, x: Operand, axis: int, indices: range) -> Value:
 
 
 def _gathered(call: Call, x: Operand, axis: int, indices: Operand) -> Value:
-    """The axis by constant indices, negative ones counted from its end, or by a mask."""
+    """The axis by constant indices, negative ones counted from its end."""
     call.require(isinstance(indices, torch.Tensor), "computes the indices it reads")
     assert isinstance(indices, torch.Tensor)
-    if indices.dtype in (torch.bool, torch.uint8):
-        call.require(indices.ndim == 1, "masks several axes at once")
-        indices = indices.nonzero().flatten()
     size = shape_of(x)[axis]
     positions = tuple(i % size for i in indices.flatten().tolist())
     return call.add(Gather(positions, tuple(indices.shape), axis), x)
