@@ -8,7 +8,7 @@ file, and the data of constants are views of the file's bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import tflite
 
 from irprune.ir.errors import InvalidModel, UnsupportedOp
-from irprune.ir.types import Array, DType, Quant, TensorType
+from irprune.ir.types import Array, DType, Quant, Shape, TensorType
 
 IDENTIFIER = b"TFL3"
 MOST_DIMENSIONS = 8
@@ -132,7 +132,7 @@ class Operator:
         if table is None or read(self.table.BuiltinOptionsType) != wanted:
             raise InvalidModel(f"has no {schema.__name__}")
         options = schema()
-        options.Init(table.Bytes, table.Pos)
+        read(options.Init, table.Bytes, table.Pos)
         return Options(options)
 
 
@@ -218,7 +218,7 @@ class ModelFile:
             data=self._constant(read(table.Buffer), declared, name),
         )
 
-    def _quantization(self, table: Any, dtype: DType, shape: Sequence[int]) -> Quant | None:
+    def _quantization(self, table: Any, dtype: DType, shape: Shape) -> Quant | None:
         parameters = read(table.Quantization)
         if parameters is None or not dtype.is_integer:
             return None
@@ -229,7 +229,7 @@ class ModelFile:
         if not scale:
             return None
         axis = int(read(parameters.QuantizedDimension)) if len(scale) > 1 else None
-        if axis is not None and (axis >= len(shape) or shape[axis] != len(scale)):
+        if axis is not None and (axis < 0 or shape[axis : axis + 1] != (len(scale),)):
             raise InvalidModel(f"has {len(scale)} scales for axis {axis} of shape {shape}")
         return Quant(tuple(map(float, scale)), tuple(map(int, zero_point)), axis)
 

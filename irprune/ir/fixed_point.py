@@ -74,7 +74,10 @@ class Multiplier:
     @staticmethod
     def of(real: npt.ArrayLike) -> Multiplier:
         """The nearest multipliers; InvalidType where one is too large for a register."""
-        fraction, exponent = np.frexp(np.asarray(real, np.float64))
+        factor = np.asarray(real, np.float64)
+        if not np.all(np.isfinite(factor)):
+            raise InvalidType("a factor of integer arithmetic is not a number")
+        fraction, exponent = np.frexp(factor)
         significand = round_half_away(fraction * 2.0**31).astype(np.int64)
         carried = np.abs(significand) == 2**31
         significand = np.where(carried, significand // 2, significand)

@@ -247,6 +247,12 @@ REFUSED: dict[str, tuple[str, list[Quantized], Quantized, dict[str, Any]]] = {
         {"axis": 1},
     ),
     "not the fixed one": ("SOFTMAX", [Quantized((1, 4), 0.1)], Quantized((1, 4), 0.1), {"beta": 1}),
+    "is not a number": (
+        "SOFTMAX",
+        [Quantized((1, 4), 0.1)],
+        Quantized((1, 4), 1 / 256, -128),
+        {"beta": float("nan")},
+    ),
     "too wide": (
         "ELU",
         [Quantized((4,), 0.1, dtype=np.int16)],
