@@ -38,6 +38,19 @@ def dtype_of(dtype: torch.dtype) -> DType:
     return found
 
 
+def expect_plain(path: str, tensor: torch.Tensor, model: str) -> None:
+    """Raise InvalidModel unless the tensor has its elements in memory, one after another."""
+    if tensor.is_meta:
+        kind = "on the meta device"
+    elif tensor.layout is not torch.strided:
+        kind = str(tensor.layout)
+    elif tensor.is_quantized or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        kind = f"a {'quantized' if tensor.is_quantized else type(tensor).__name__}"
+    else:
+        return
+    raise InvalidModel(f"'{path}' has no plain data: it is {kind}", where=model)
+
+
 _Place = tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
@@ -56,17 +69,7 @@ class Constants:
         self._derived: dict[tuple[_Place, ...], torch.Tensor] = {}
 
     def register(self, name: str, tensor: torch.Tensor) -> None:
-        """Let the tensor, and every view of it, be known by this name; the first name stays.
-
-        Raises:
-            InvalidModel: the tensor has no plain data.
-        """
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
-            kind = "one on the meta device" if tensor.is_meta else f"a {type(tensor).__name__}"
-            raise InvalidModel(f"'{name}' has no plain data: it is {kind}")
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            layout = "quantized" if tensor.is_quantized else tensor.layout
-            raise InvalidModel(f"'{name}' has no plain data: it is {layout}")
+        """Let the tensor, and every view of it, be known by this name; the first name stays."""
         if tensor.numel():
             self._names.setdefault(tensor.data_ptr(), name)
             self._names.setdefault(tensor.untyped_storage().data_ptr(), name)

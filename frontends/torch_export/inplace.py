@@ -100,7 +100,7 @@ class _Aliases:
             self._sets[node] = {node}
             for operand in _declared(node):
                 self._join(node, operand)
-            for example in examples(node):
+            for example in (e for e in examples(node) if e.layout is torch.strided):
                 storage = example.untyped_storage()._cdata
                 self._join(node, first_on.setdefault(storage, node))
 

@@ -12,6 +12,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from irprune.frontends.lowering import Unsupported
 from irprune.frontends.torch_export.call import LOWERINGS
+from irprune.frontends.torch_export.constants import expect_plain
 from irprune.frontends.torch_export.exporting import decompose
 from irprune.frontends.torch_export.inplace import expect_stateless, make_pure
 from irprune.frontends.torch_export.nodes import (
@@ -75,7 +76,8 @@ def prepare(exported: ExportedProgram, name: str = "") -> Program:
         UnsupportedOp: it changes its own parameters or buffers, or shares memory in a way that
             torch would get wrong.
         UsageError: its inputs have symbolic dimensions.
-        InvalidModel: torch cannot decompose it, or nothing comes out of it.
+        InvalidModel: torch cannot decompose it, its tensors have no plain data, or nothing comes
+            out of it.
     """
     program = _read(exported, name)
     if not (make_pure(program.graph, program.constants, program.name) and all(_known(program))):
@@ -100,6 +102,8 @@ def _read(exported: ExportedProgram, name: str) -> Program:
     # Non-persistent buffers and literal tensors are kept apart from the state.
     everything = {**exported.state_dict, **exported.constants}
     tensors = {path: t for path, t in everything.items() if isinstance(t, torch.Tensor)}
+    for path, tensor in tensors.items():
+        expect_plain(path, tensor, name)
     inputs: list[fx.Node] = []
     constants: dict[fx.Node, str] = {}
     placeholders = graph.find_nodes(op="placeholder")

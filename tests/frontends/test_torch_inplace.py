@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from irprune.frontends.torch_export import exporting, program, read_torch
@@ -115,6 +117,60 @@ def test_what_changes_in_place_is_read_changed(function: Callable[[Tensor], obje
     assert_computes(read_torch(exported), (IMAGE,), wanted)
     if function not in (undeclared_view_changed, after_dropout):
         assert_computes(read_torch(decomposed), (IMAGE,), wanted)
+
+
+VIEWS: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x.reshape(-1),
+    lambda x: x.unsqueeze(0),
+    lambda x: x.transpose(0, -1),
+    lambda x: x[..., 1:],
+    lambda x: x.chunk(2, -1)[0],
+    lambda x: x.select(-1, 0),
+    lambda x: x.unbind(-1)[-1],
+    lambda x: x.contiguous(),
+    lambda x: x.to(torch.float32),
+    lambda x: torch.einsum("...->...", x),
+    lambda x: F.dropout(x, 0.5, False),
+]
+COPIES: list[Callable[[Tensor], Tensor]] = [F.relu, torch.abs, lambda x: x * 2, Tensor.clone]
+CHANGES: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x.mul_(2),
+    lambda x: x.add_(x),
+    lambda x: x.copy_(torch.ones(1)),
+    lambda x: F.relu(x, inplace=True),
+    lambda x: F.hardtanh(x, -0.5, 0.5, inplace=True),
+    Tensor.zero_,
+    Tensor.neg_,
+]
+STEPS = st.lists(
+    st.tuples(st.sampled_from([*VIEWS, *COPIES, *CHANGES, *CHANGES]), st.floats(0, 0.99)),
+    min_size=3,
+    max_size=9,
+)
+
+
+@settings(max_examples=25)
+@given(STEPS)
+def test_views_and_changes_in_any_order(
+    steps: list[tuple[Callable[[Tensor], Tensor], float]],
+) -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        made = [x + 0.5]
+        for step, place in steps:
+            operand = made[int(place * len(made))]
+            if operand.ndim and operand.shape[-1]:
+                made.append(step(operand))
+        return tuple(made)
+
+    x = IMAGE[0, 0, :2]
+    module = Function(function)
+    wanted = eager(module, (x,))
+    try:
+        graph = read_torch(module, (x.clone(),))
+    except UnsupportedOp as error:
+        assert "shares through a dropout" in error.what  # noqa: PT017 (refusing is not required)
+    else:
+        assert_computes(graph, (x,), wanted)
 
 
 def test_an_in_place_activation_needs_no_help_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 import warnings
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from irprune.frontends.torch_export import exporting, read_torch
 from irprune.ir.graph import Graph, Source
@@ -71,16 +73,28 @@ def test_nodes_and_constants_bear_the_paths_of_modules(graph: Graph) -> None:
     assert {"offset", "features.1.conv.weight"} <= {value.name for value in graph.constants}
 
 
-@pytest.mark.parametrize("form", ["training", "core"])
+def saved_and_loaded(exported: ExportedProgram) -> ExportedProgram:
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    return torch.export.load(file)
+
+
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
+@pytest.mark.parametrize("form", ["training", "core", "strict", "loaded"])
 def test_a_program_keeps_the_paths_of_its_modules(graph: Graph, form: str) -> None:
     exported = exporting.export(net(), (IMAGE,))
-    if form == "core":
-        exported = exporting.decompose(exported, (), "Net")
+    match form:
+        case "core":
+            exported = exporting.decompose(exported, (), "Net")
+        case "strict":
+            exported = torch.export.export(net().eval(), (IMAGE,), strict=True)
+        case "loaded":
+            exported = saved_and_loaded(exported)
     read = read_torch(exported)
+    assert_computes(read, (IMAGE,), eager(net(), (IMAGE,)))
     assert read.name == "Net"
-    assert {node.source for node in read.nodes} == {
-        Source("Net", node.source.name if node.source.file else "") for node in graph.nodes
-    }
+    assert {node.source for node in read.nodes} == {node.source for node in graph.nodes}
     assert {value.name for value in read.constants} == {value.name for value in graph.constants}
 
 
