@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import inspect
 import os
 import sys
 from collections.abc import Mapping
@@ -61,7 +59,10 @@ def _read(
     if isinstance(source, str) and source.startswith("zoo:"):
         return _read_zoo(source)
     if isinstance(source, str) and ":" in source and not Path(source).exists():
-        return _read_factory(source, shapes)
+        _require_torch(source)
+        from irprune.frontends.torch_export import read_factory
+
+        return read_factory(source, shapes)
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), shapes)
     torch = sys.modules.get("torch")
@@ -127,37 +128,6 @@ def _read_zoo(spec: str) -> Graph:
     except ValueError as error:
         raise UsageError(str(error), where=spec) from None
     return read_torch(module, example_inputs)
-
-
-def _read_factory(spec: str, shapes: Mapping[str, Shape]) -> Graph:
-    """The torch module that ``package.module:factory`` gives when called."""
-    _require_torch(spec)
-    import torch
-
-    from irprune.frontends.torch_export import read_torch
-
-    module_name, _, attribute = spec.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise InvalidModel("no such file", where=spec, hint="check the path")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(str(error), where=spec, hint="write package.module:factory") from None
-    made = factory() if inspect.isroutine(factory) or inspect.isclass(factory) else factory
-    module, example_inputs = made if isinstance(made, tuple) else (made, None)
-    if not isinstance(module, torch.nn.Module):
-        raise UsageError(f"gives {type(module).__name__}, not a torch module", where=spec)
-    if shapes:
-        example_inputs = tuple(torch.zeros(shape) for shape in shapes.values())
-    if example_inputs is None:
-        raise UsageError(
-            "does not say its example inputs",
-            where=spec,
-            hint="let the factory return (module, example_inputs), or give --shape x=1x3x96x96",
-        )
-    return read_torch(module, tuple(example_inputs))
 
 
 def _require_torch(spec: str) -> None:

@@ -2,9 +2,9 @@
 
 The convention is that of docs/design.md §4: at a step there are in memory the buffers live on entry
 and the node's new outputs. Graph inputs are live from before the first step to their last use,
-graph outputs to the end; a view shares the buffer of its operand; an output that nobody reads
-lives one step; an Add may write into an operand of exactly its output's size that is not read
-later and is no graph output.
+graph outputs to the end; a view shares the buffer of its operand; an input or output that nobody
+reads lives one step; an Add may write into an operand of exactly its output's size that is not
+read later and is no graph output.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline
     waiting = _reader_counts(model)
     live = set(model.inputs)
     sets, usage = [], []
-    for at in order:
+    for position, at in enumerate(order):
         step = model.steps[at]
         for buffer in step.reads:
             waiting[buffer] -= 1
@@ -133,7 +133,7 @@ def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline
         live = (live - {replaced}) | set(step.makes)
         sets.append(frozenset(live))
         usage.append(Bytes(sum(model.sizes[b] for b in live)))
-        for buffer in (*step.reads, *step.makes):
+        for buffer in (*step.reads, *step.makes, *(model.inputs if position == 0 else ())):
             if waiting[buffer] == 0 and buffer not in model.outputs:
                 live.discard(buffer)
     return Timeline(tuple(order), tuple(sets), tuple(usage))

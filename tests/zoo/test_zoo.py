@@ -19,9 +19,6 @@ from irprune import zoo
 from irprune.zoo.blocks import scaled
 from irprune.zoo.mcunet import MCUNET_S, BlockSpec, mcunet, parse_blocks
 
-SHARED = Path(__file__).parents[3] / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
-
 FUSED = {"batch_norm", "relu", "hardtanh", "silu", "sigmoid"}
 VIEWS = {"flatten"}
 
@@ -185,25 +182,23 @@ SAME_GRAPHS = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize("name", SAME_GRAPHS)
-def test_buffers_are_those_of_the_proven_graph(name: str) -> None:
-    sizes, proven = case(SAME_GRAPHS[name])
+def test_buffers_are_those_of_the_proven_graph(name: str, shared: Path) -> None:
+    sizes, proven = case(shared, SAME_GRAPHS[name])
     assert costs(name).buffers == sizes
     assert costs(name).peak_sram == proven
 
 
-@needs_shared
-def test_mobilenet_v2_has_the_buffers_of_the_proven_graph_up_to_its_head() -> None:
-    sizes, proven = case("mbv2_50_t3")
+def test_mobilenet_v2_has_the_buffers_of_the_proven_graph_up_to_its_head(shared: Path) -> None:
+    sizes, proven = case(shared, "mbv2_50_t3")
     counted = costs("mobilenet_v2")
     pooled, logits = sizes[-2:]  # the proven graph pools 320 channels: it has no head
     assert counted.buffers == (*sizes[:-2], 1280 * 2 * 2, 4 * pooled, logits)
     assert counted.peak_sram == proven
 
 
-def case(name: str) -> tuple[tuple[int, ...], int]:
-    document = json.loads((SHARED / "cases/peak_memory.json").read_text())
+def case(shared: Path, name: str) -> tuple[tuple[int, ...], int]:
+    document = json.loads((shared / "cases/peak_memory.json").read_text())
     [graph] = [item for item in document["cases"] if item["name"] == name]
     sizes = tuple(sum(node["out"]) for node in graph["nodes"] if not node["view"])
     return sizes, graph["peak"]
@@ -216,11 +211,10 @@ MLPERF_TINY = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize("name", MLPERF_TINY)
-def test_model_has_the_weights_and_layers_of_the_mlperf_tiny_file(name: str) -> None:
+def test_model_has_the_weights_and_layers_of_the_mlperf_tiny_file(name: str, shared: Path) -> None:
     file, peak_sram = MLPERF_TINY[name]
-    layers = list(weighted_layers((SHARED / "models" / file).read_bytes()))
+    layers = list(weighted_layers((shared / "models" / file).read_bytes()))
     counted = costs(name)
     assert counted.model_size == sum(weights + 4 * biases for weights, biases, _ in layers)
     in_order = iter(counted.buffers)
