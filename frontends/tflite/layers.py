@@ -139,7 +139,7 @@ def fully_connected(call: Call) -> None:
 def batch_matmul(call: Call) -> None:
     """Two stacks of matrices, each transposed first if asked."""
     options = call.options(tflite.BatchMatMulOptions)
-    a, b = call.operands
+    a, b = call.value(0), call.value(1)
     refuse_hybrid(a, b)
     call.emit(MatMul(options.flag("AdjX"), options.flag("AdjY")), a, b)
 

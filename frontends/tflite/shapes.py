@@ -32,7 +32,7 @@ from irprune.ir.ops import (
     Unsqueeze,
 )
 from irprune.ir.ops.resize import Coordinates, Rounding
-from irprune.ir.types import Shape, dims
+from irprune.ir.types import DType, Shape, dims
 
 
 def reshape(call: Call) -> None:
@@ -60,6 +60,8 @@ def resolved(shape: Shape, elements: int) -> Shape:
 def shape_of(call: Call) -> None:
     """The operand's shape, which is known here."""
     dtype = dtype_of(call.options(tflite.ShapeOptions).integer("OutType"))
+    if dtype not in (DType.I32, DType.I64):
+        raise InvalidModel(f"gives a shape in {dtype.value}")
     call.give(np.asarray(call.value(0).type.shape, dtype.numpy))
 
 
@@ -148,7 +150,9 @@ def strided_slice(call: Call) -> None:
         zip(x.type.shape, begin, end, strides, strict=False)
     ):
         if masks["ShrinkAxis"] >> axis & 1:
-            starts.append(normalize_axis(first, size))
+            if not -size <= first < size:
+                raise InvalidModel(f"takes element {first} of {size}")
+            starts.append(first % size)
             sizes.append(1)
             dropped.append(axis)
             continue

@@ -233,42 +233,50 @@ def test_unsigned_bytes_as_litert_has_them(
     agrees(kind, operands, [output], options, runtime=litert_reference, **fields)
 
 
-REFUSED: dict[str, tuple[str, list[Quantized], Quantized, dict[str, Any]]] = {
+scores = Quantized((1, 4), 0.1)
+REFUSED: dict[str, tuple[str, list[Quantized], Quantized, str, dict[str, Any]]] = {
     "fused Tanh has no integer arithmetic": (
         "ADD",
-        [Quantized((1, 4), 0.1)] * 2,
-        Quantized((1, 4), 0.1),
+        [scores, scores],
+        scores,
+        "AddOptions",
         {"fusedActivationFunction": schema.ActivationFunctionType.TANH},
     ),
     "differ in quantization": (
         "CONCATENATION",
-        [Quantized((1, 4), 0.1), Quantized((1, 4), 0.2)],
+        [scores, replace(scores, scale=0.2)],
         Quantized((1, 8), 0.1),
+        "ConcatenationOptions",
         {"axis": 1},
     ),
-    "not the fixed one": ("SOFTMAX", [Quantized((1, 4), 0.1)], Quantized((1, 4), 0.1), {"beta": 1}),
-    "is not a number": (
+    "not the fixed one": ("SOFTMAX", [scores], scores, "SoftmaxOptions", {"beta": 1.0}),
+    "beta nan is not positive": (
         "SOFTMAX",
-        [Quantized((1, 4), 0.1)],
+        [scores],
         Quantized((1, 4), 1 / 256, -128),
+        "SoftmaxOptions",
         {"beta": float("nan")},
+    ),
+    "is not a number": (
+        "LEAKY_RELU",
+        [scores],
+        scores,
+        "LeakyReluOptions",
+        {"alpha": float("nan")},
     ),
     "too wide": (
         "ELU",
-        [Quantized((4,), 0.1, dtype=np.int16)],
-        Quantized((4,), 1, 0, np.int16),
+        [replace(scores, dtype=np.int16)],
+        replace(scores, dtype=np.int16),
+        "",
         {},
     ),
-    "Gelu has no integer arithmetic": (
-        "GELU",
-        [Quantized((1, 4), 0.1)],
-        Quantized((1, 4), 0.1),
-        {"approximate": False},
-    ),
+    "Gelu has no integer arithmetic": ("GELU", [scores], scores, "GeluOptions", {}),
     "too far apart": (
         "QUANTIZE",
-        [Quantized((1, 4), 1e20)],
-        Quantized((1, 4), 1e-10),
+        [replace(scores, scale=1e20)],
+        replace(scores, scale=1e-10),
+        "QuantizeOptions",
         {},
     ),
 }
@@ -276,8 +284,7 @@ REFUSED: dict[str, tuple[str, list[Quantized], Quantized, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_has_no_integer_arithmetic_says_so(reason: str) -> None:
-    kind, operands, output, fields = REFUSED[reason]
-    options = "" if kind == "ELU" else f"{kind.capitalize()}Options"
+    kind, operands, output, options, fields = REFUSED[reason]
 
     def no_runtime(model: bytes) -> Any:
         return lambda *arrays: []

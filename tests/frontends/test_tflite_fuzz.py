@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from irprune.frontends.tflite import read_tflite
 from irprune.ir.errors import InvalidModel, IrpruneError
 from irprune.ir.verify import verify
+from tests.tflite_cases import CASES, build
 from tests.tflite_files import small_model
 
 MODELS = [
@@ -77,6 +78,15 @@ PLACES = structure(SMALL)
 @settings(max_examples=400)
 @given(mutations(SMALL, PLACES))
 def test_mutations_of_a_small_model(data: bytes) -> None:
+    survives(data)
+
+
+OPERATORS = [build(*case)[0] for case in CASES]
+
+
+@settings(max_examples=600)
+@given(st.sampled_from(OPERATORS).flatmap(lambda file: mutations(file, structure(file))))
+def test_mutations_of_every_operator(data: bytes) -> None:
     survives(data)
 
 

@@ -180,6 +180,7 @@ def _below_largest(
         them numbers with 5 integer bits.
     """
     expect(t.dtype.itemsize == 1, f"has no integer arithmetic for {t}")
+    expect(beta > 0, f"beta {beta} is not positive")
     step = Multiplier.of(min(beta * scale(t) * 2.0**26, 2.0**31 - 1))
     radius = math.floor(31 * 2.0**26 / 2.0 ** int(step.exponent))
     centre = x.astype(np.int64)

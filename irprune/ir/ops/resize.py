@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import round_half_away, shift_right
 from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op
 from irprune.ir.types import Array, Shape, TensorType
@@ -56,7 +55,12 @@ class Resize(Op):
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
-        y = args[0].astype(np.int64)
+        x = args[0]
+        exists = self._exists_in_tflite(x.shape)
+        if self.mode == "nearest" and not exists:
+            return self.evaluate(args)  # whatever is chosen, it needs no arithmetic
+        expect(exists, f"{self.coordinates} interpolation has no integer arithmetic")
+        y = x.astype(np.int64)
         for axis, size in zip(self.axes, self.sizes, strict=True):
             if self.mode == "nearest":
                 y = np.take(y, self._nearest_in_single(y.shape[axis], size), axis)
@@ -64,27 +68,32 @@ class Resize(Op):
                 y = self._linear_in_1024ths(y, axis, size)
         if self.mode == "linear":
             y = shift_right(y, 10 * len(self.axes))
-        return (y.astype(args[0].dtype),)
+        return (y.astype(x.dtype),)
+
+    def _exists_in_tflite(self, shape: Shape) -> bool:
+        """Whether RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR can say this."""
+        if self.coordinates == "align_corners":
+            return self.mode == "linear" or self.rounding == "round_prefer_ceil"
+        rounding = {"half_pixel": "round_prefer_ceil", "asymmetric": "floor"}
+        return (
+            self.coordinates in rounding
+            and (self.mode == "linear" or self.rounding == rounding[self.coordinates])
+            and all(
+                scale == size / shape[axis]
+                for axis, size, scale in zip(self.axes, self.sizes, self.scales, strict=True)
+            )
+        )
 
     def _nearest_in_single(self, size_in: int, size_out: int) -> Array:
         """TFLite's index of the nearest neighbour, its coordinate in single precision."""
         i = np.arange(size_out, dtype=np.float32)
-        match self.coordinates, self.rounding:
-            case "align_corners", "round_prefer_ceil":
-                index = round_half_away(i * self._step(size_in, size_out))
-            case "half_pixel", "round_prefer_ceil":
-                index = np.floor((i + np.float32(0.5)) * self._step(size_in, size_out))
-            case "asymmetric", "floor":
-                index = np.floor(i * self._step(size_in, size_out))
-            case _:
-                raise InvalidType(f"{self.coordinates}, {self.rounding} has no integer arithmetic")
+        if self.coordinates == "align_corners":
+            gaps = (size_in - 1, size_out - 1) if size_out > 1 else (size_in, size_out)
+            index = round_half_away(i * (np.float32(gaps[0]) / np.float32(gaps[1])))
+        else:
+            centre = np.float32(0.5 if self.coordinates == "half_pixel" else 0)
+            index = np.floor((i + centre) * (np.float32(size_in) / np.float32(size_out)))
         return np.clip(index, 0, size_in - 1).astype(np.int64)
-
-    def _step(self, size_in: int, size_out: int) -> np.float32:
-        """Input elements an output element, in single precision."""
-        if self.coordinates == "align_corners" and size_out > 1:
-            return np.float32(size_in - 1) / np.float32(size_out - 1)
-        return np.float32(size_in) / np.float32(size_out)
 
     def _linear_in_1024ths(self, x: Array, axis: int, size: int) -> Array:
         """1024 times the weighted mean of both neighbours (TFLite's ResizeBilinearInteger)."""
@@ -94,8 +103,6 @@ class Resize(Op):
         at = np.arange(size, dtype=np.int64) * step
         if self.coordinates == "half_pixel":
             at = at + step // 2 - (1 << 9)
-        elif self.coordinates not in ("align_corners", "asymmetric"):
-            raise InvalidType(f"{self.coordinates} has no integer arithmetic")
         last = size_in - 1
         low, high = np.clip(at >> 10, 0, last), np.clip((at + 1023) >> 10, 0, last)
         shape = [1] * x.ndim
