@@ -51,7 +51,7 @@ def ints(*numbers: int) -> Array:
 def drawn(rng: np.random.Generator, *shape: int, dtype: type = np.int8) -> Quantized:
     """An activation of random quantization; int16 is symmetric, as TFLite has it."""
     scale = float(np.float32(np.exp(rng.uniform(-5, 0)) / (256 if dtype is np.int16 else 1)))
-    zero = 0 if dtype is np.int16 else int(rng.integers(-128, 128))
+    zero = 0 if dtype is np.int16 else int(rng.integers(-128, 128)) + 128 * (dtype is np.uint8)
     return Quantized(shape, scale, zero, dtype)
 
 

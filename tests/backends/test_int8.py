@@ -152,12 +152,17 @@ def test_reduce_max(seed: int) -> None:
         (np.int16, np.int16),
         (np.int32, np.int8),
         (np.int32, np.int16),
+        (np.int8, np.uint8),
+        (np.uint8, np.int8),
     ],
 )
 def test_requantization(source: type, target: type, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = drawn(rng, 4, 50, dtype=source), drawn(rng, 4, 50, dtype=target)
-    small: list[list[Array]] = [[rng.integers(-100, 100, x.shape).astype(source)] for _ in range(3)]
+    least = 0 if source is np.uint8 else -100
+    small: list[list[Array]] = [
+        [rng.integers(least, 100, x.shape).astype(source)] for _ in range(3)
+    ]
     agrees("QUANTIZE", [x], [y], "QuantizeOptions", small)
 
 
