@@ -120,7 +120,7 @@ def split_v(call: Call) -> None:
     size = x.type.shape[normalize_axis(axis, x.type.rank)]
     sizes = list(call.integers(1))
     if sizes.count(-1) == 1:
-        sizes[sizes.index(-1)] = size + 1 - sum(sizes) - 2
+        sizes[sizes.index(-1)] = size - (sum(sizes) + 1)
     call.emit(Split(axis, tuple(sizes)), x)
 
 
