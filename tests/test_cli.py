@@ -86,7 +86,7 @@ def test_types_to_count_in(model: Path, as_: str, size: int) -> None:
 def test_the_table_shows_every_figure(model: Path) -> None:
     done = irprune("analyze", model, *SHAPE, "--per-layer")
     assert done.returncode == 0, done.stderr
-    for text in ("counted as", "int8", "4,608", "384", "88", "Conv2d", "1x4x8x8"):
+    for text in ("counted as", "int8", "biases 4", "4,608", "384", "88", "Conv2d", "1x4x8x8"):
         assert text in done.stdout
 
 

@@ -17,8 +17,8 @@ BAR = 12
 """Characters of the longest memory bar."""
 
 _COUNTED_AS = {
-    Precision.INT8: "int8: weights and activations 1 byte, biases 4",
-    Precision.FLOAT32: "float32: 4 bytes a number",
+    Precision.INT8: "weights and activations 1 byte, biases 4",
+    Precision.FLOAT32: "4 bytes a number",
     Precision.MODEL: "the model's own types",
 }
 
@@ -39,26 +39,29 @@ def print_reports(
 ) -> None:
     """A table of one model's costs, or one that compares several; then layers and verdicts."""
     if len(reports) == 1:
-        out.print(_details(reports[0]))
+        _print_titled(out, reports[0].name, _details(reports[0]))
     else:
         out.print(_comparison(reports))
-    for report, found in zip(reports, verdicts, strict=True):
-        if per_layer:
-            out.print(_layers(report))
-        if found:
-            out.print(_verdicts(report, found, board))
-        if board is not None:
-            out.print(_estimate(report, board))
+        out.print("sizes in bytes")
+    for report in reports if per_layer else ():
+        _print_titled(out, f"{report.name}, layer by layer", _layers(report))
+        out.print("sizes in bytes; SRAM is what is in memory while the layer runs")
+    if any(verdicts):
+        title = "Does it fit?" if board is None else f"Does it fit {board.name}?"
+        _print_titled(out, title, _verdicts(reports, verdicts))
+        out.print("model and activations only: runtime, stack and program come on top")
+    if board is not None:
+        _print_estimates(out, reports, board)
 
 
 def print_devices(out: Console) -> None:
     """The catalog of boards, what was measured on them, and where the figures are from."""
-    catalog = Table(title="Devices", title_justify="left")
+    catalog = Table()
     catalog.add_column("name", no_wrap=True)
     catalog.add_column("chip")
     for heading in ("SRAM", "flash", "clock"):
         catalog.add_column(heading, justify="right", no_wrap=True)
-    measured = Table(title="Measured (Liberis & Lane, Table 4)", title_justify="left")
+    measured = Table()
     measured.add_column("name", no_wrap=True)
     measured.add_column("model")
     for heading in ("latency", "energy"):
@@ -68,21 +71,21 @@ def print_devices(out: Console) -> None:
         catalog.add_row(board.name, board.chip, *sizes)
         for m in board.measurements:
             measured.add_row(board.name, m.model, f"{m.latency_ms:g} ms", f"{m.energy_mj:g} mJ")
-    out.print(catalog)
-    out.print(measured)
-    out.print("Sources")
+    _print_titled(out, "Devices", catalog)
+    _print_titled(out, "Measured (Liberis & Lane, Table 4)", measured)
+    out.print(Text("Sources", "bold"))
     for board in DEVICES:
         out.print(f"  {board.name}: {board.source}")
 
 
 def _details(report: Report) -> Table:
     costs = report.costs
-    table = Table(title=_plain(report.name), title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column("quantity")
     table.add_column("value", justify="right")
     table.add_column("unit")
     rows: list[tuple[str, str, str]] = [
-        ("counted as", costs.precision.value, _COUNTED_AS[costs.precision].partition(": ")[2]),
+        ("counted as", costs.precision.value, _COUNTED_AS[costs.precision]),
         ("nodes", f"{len(costs.nodes):,}", "after folding and fusing"),
         ("parameters", f"{costs.parameters:,}", ""),
         ("model size", f"{costs.model_size:,}", _in_kib(costs.model_size)),
@@ -117,13 +120,12 @@ def _comparison(reports: Sequence[Report]) -> Table:
             f"{costs.peak_sram:,}",
             f"{costs.macs:,}",
         )
-    table.caption = "sizes in bytes"
     return table
 
 
 def _layers(report: Report) -> Table:
     peak = report.costs.peak_sram
-    table = Table(title=_plain(f"{report.name}, layer by layer"), title_justify="left")
+    table = Table()
     table.add_column("layer", overflow="fold")
     table.add_column("op", no_wrap=True)
     table.add_column("output", no_wrap=True)
@@ -142,37 +144,50 @@ def _layers(report: Report) -> Table:
             "█" * round(BAR * cost.memory / peak) if peak else "",
             style="bold red" if at_peak else None,
         )
-    table.caption = "sizes in bytes; SRAM is what is in memory while the layer runs"
     return table
 
 
-def _verdicts(report: Report, verdicts: tuple[Verdict, ...], board: Device | None) -> Table:
-    title = f"{report.name} on {board.name}" if board is not None else report.name
-    table = Table(title=_plain(title), title_justify="left")
+def _verdicts(reports: Sequence[Report], verdicts: Sequence[tuple[Verdict, ...]]) -> Table:
+    table = Table()
+    table.add_column("model", overflow="fold")
     table.add_column("resource")
     for heading in ("needed", "available", "used"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for v in verdicts:
-        used = f"{100 * v.needed / v.available:.1f} %" if v.available else "-"
-        over = f"too much by {v.needed - v.available:,}"
-        verdict = Text("fits", "green") if v.fits else Text(over, "bold red")
-        table.add_row(v.resource, f"{v.needed:,}", f"{v.available:,}", used, verdict)
-    if board is not None:
-        table.caption = "model and activations only: runtime, stack and program come on top"
+    for report, found in zip(reports, verdicts, strict=True):
+        for v in found:
+            used = f"{100 * v.needed / v.available:.1f} %" if v.available else "-"
+            over = f"too much by {v.needed - v.available:,}"
+            verdict = Text("fits", "green") if v.fits else Text(over, "bold red")
+            name = Text(report.name if v is found[0] else "")
+            table.add_row(name, v.resource, f"{v.needed:,}", f"{v.available:,}", used, verdict)
     return table
 
 
-def _estimate(report: Report, board: Device) -> str:
-    found = report.estimate(board)
-    if found is None:
-        return f"No latency estimate: nobody has measured models on {board.name} for us."
-    (fast, slow), (least, most) = found.latency_ms, found.energy_mj
+def _print_estimates(out: Console, reports: Sequence[Report], board: Device) -> None:
+    """Latency and energy of each model, and what they rest on."""
+    estimates = [report.estimate(board) for report in reports]
+    if None in estimates:
+        out.print(f"No latency estimate: no measurements on {board.name} are known.")
+        return
+    table = Table()
+    table.add_column("model", overflow="fold")
+    table.add_column("latency", justify="right", no_wrap=True)
+    table.add_column("energy", justify="right", no_wrap=True)
+    for report, found in zip(reports, estimates, strict=True):
+        if found is not None:
+            (fast, slow), (least, most) = found.latency_ms, found.energy_mj
+            latency, energy = f"{fast:.3g} to {slow:.3g} ms", f"{least:.3g} to {most:.3g} mJ"
+            table.add_row(_plain(report.name), latency, energy)
+    _print_titled(out, "Estimate for one inference", table)
     models = " and ".join(m.model for m in board.measurements)
-    return (
-        f"Estimate on {board.name}: {fast:.3g} to {slow:.3g} ms, {least:.3g} to {most:.3g} mJ an "
-        f"inference, in proportion to MACs from {models} (Liberis & Lane, Table 4)."
-    )
+    out.print(f"in proportion to MACs, from {models} (Liberis & Lane, Table 4)")
+
+
+def _print_titled(out: Console, title: str, table: Table) -> None:
+    """A table under its title, which may be wider than it."""
+    out.print(Text(title, "bold"))
+    out.print(table)
 
 
 def _kib(size: int) -> str:
