@@ -8,13 +8,21 @@ import torch
 from torch import fx
 
 from irprune.frontends.lowering import Unsupported
-from irprune.frontends.torch_export.nodes import examples, is_mutating, schema_of
+from irprune.frontends.torch_export.nodes import is_mutating, schema_of
 from irprune.ir.graph import Source
 
-# At inference these return their operand itself, which neither their schemas nor torch's own
-# functionalization knows.
-_SECRET_ALIASES = frozenset(
-    {"aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default"}
+# These may return a view of their operand, or itself, and do not declare it. torch's own
+# functionalization, which goes by the declarations, takes what they return for a copy.
+UNDECLARED_VIEWS = frozenset(
+    {
+        "aten._unsafe_view.default",
+        "aten.alpha_dropout.default",
+        "aten.dropout.default",
+        "aten.feature_dropout.default",
+        "aten.type_as.default",
+        "aten.unsafe_chunk.default",
+        "aten.unsafe_split.Tensor",
+    }
 )
 
 
@@ -34,7 +42,7 @@ def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> b
         Whether no in-place operator is left; if one is, torch must functionalize the program.
 
     Raises:
-        UnsupportedOp: a constant is changed, or memory is shared in a way that torch overlooks.
+        UnsupportedOp: a constant is changed, or memory is shared that torch takes for a copy.
     """
     for node in graph.find_nodes(op="call_function", target=torch.ops.aten.detach_.default):
         node.target = torch.ops.aten.detach.default  # it changes no element
@@ -59,8 +67,9 @@ def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> b
         )
         if functional is None or not isinstance(changed, fx.Node) or read_later:
             pure = False
-            if any(str(other.target) in _SECRET_ALIASES for other in shared):
-                what = f"{node.target} changes what it shares through a dropout"
+            views = [other for other in shared if str(other.target) in UNDECLARED_VIEWS]
+            if views:
+                what = f"{node.target} changes what {views[0].target} may share"
                 unsupported.add(Source(name, node.name), what)
             continue
         node.target = functional
@@ -89,20 +98,16 @@ def expect_stateless(changed: Iterable[str], name: str) -> None:
 class _Aliases:
     """Sets of nodes whose tensors may lie on the same memory.
 
-    Freshly exported nodes carry examples whose storages are shared as the tensors' will be; what a
-    loaded program has instead is what the operators' schemas declare.
+    The operators' schemas declare it, but for those above, and for some that have no lowering;
+    these torch decomposes first, and functionalizes their parts.
     """
 
     def __init__(self, graph: fx.Graph) -> None:
         self._sets: dict[fx.Node, set[fx.Node]] = {}
-        first_on: dict[int, fx.Node] = {}
         for node in graph.nodes:
             self._sets[node] = {node}
-            for operand in _declared(node):
+            for operand in _shared(node):
                 self._join(node, operand)
-            for example in (e for e in examples(node) if e.layout is torch.strided):
-                storage = example.untyped_storage()._cdata
-                self._join(node, first_on.setdefault(storage, node))
 
     def of(self, node: fx.Node) -> set[fx.Node]:
         """Every node that may share memory with this one, itself included."""
@@ -116,12 +121,12 @@ class _Aliases:
             self._sets[node] = joined
 
 
-def _declared(node: fx.Node) -> list[fx.Node]:
-    """The operands that the node's outputs alias by declaration."""
+def _shared(node: fx.Node) -> list[fx.Node]:
+    """The operands whose memory the node's outputs may share."""
     if node.op == "output":
         return []
     schema = schema_of(node)
-    if schema is None or str(node.target) in _SECRET_ALIASES:
+    if schema is None or str(node.target) in UNDECLARED_VIEWS:
         return list(node.all_input_nodes)
     shared = [a.name for a in schema.arguments if a.alias_info is not None]
     values = dict(zip((a.name for a in schema.arguments), node.args, strict=False))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -149,7 +149,8 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25)
+# Shrinking would export some hundred modules more.
+@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
 @given(STEPS)
 def test_views_and_changes_in_any_order(
     steps: list[tuple[Callable[[Tensor], Tensor], float]],
@@ -168,7 +169,7 @@ def test_views_and_changes_in_any_order(
     try:
         graph = read_torch(module, (x.clone(),))
     except UnsupportedOp as error:
-        assert "shares through a dropout" in error.what  # noqa: PT017 (refusing is not required)
+        assert "changes what aten.dropout.default may share" in error.what  # noqa: PT017 (refusing is not required)
     else:
         assert_computes(graph, (x,), wanted)
 
@@ -191,7 +192,7 @@ def test_memory_shared_through_a_dropout_is_refused() -> None:
         z.relu_()
         return y, z
 
-    with pytest.raises(UnsupportedOp, match=r"aten\.relu_\.default changes what it shares"):
+    with pytest.raises(UnsupportedOp, match=r"aten\.relu_\.default changes what aten\.dropout"):
         read_torch(Function(shared), (IMAGE,))
 
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from irprune.frontends.torch_export import read_torch
 from irprune.frontends.torch_export.call import LOWERINGS
 from irprune.frontends.torch_export.exporting import decompose, export
+from irprune.frontends.torch_export.inplace import UNDECLARED_VIEWS
+from irprune.frontends.torch_export.nodes import schema_of
 from tests.torch_models import Function, assert_computes, eager, randomize
 
 Shape = tuple[int, ...]
@@ -510,6 +513,46 @@ def test_every_lowering_is_run_by_a_case() -> None:
         for node in program.graph.nodes
     }
     assert sorted(set(LOWERINGS) - run) == []
+
+
+class Shared(fx.Interpreter):
+    """Runs a program and notes the operators that share memory without declaring it."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=False)
+        self.undeclared: set[str] = set()
+
+    def run_node(self, n: fx.Node) -> object:
+        result: object = super().run_node(n)
+        schema = schema_of(n)
+        if schema is not None and not any(a.alias_info for a in schema.arguments):
+            operands = [self.env[operand] for operand in n.all_input_nodes]
+            if storages(result) & storages(operands):
+                self.undeclared.add(str(n.target))
+        return result
+
+
+def storages(tensors: object) -> set[int]:
+    leaves = torch.utils._pytree.tree_leaves(tensors)
+    return {x.untyped_storage().data_ptr() for x in leaves if isinstance(x, Tensor) and x.numel()}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+def test_no_other_lowered_operator_shares_memory_without_declaring_it() -> None:
+    undeclared: set[str] = set()
+    for name in CASES:
+        for program in forms(name):
+            tensors = {**program.state_dict, **program.constants}
+            inputs = iter(inputs_of(name))
+            bound = [
+                next(inputs) if spec.kind == InputKind.USER_INPUT else tensors[spec.target or ""]
+                for spec in program.graph_signature.input_specs
+            ]
+            interpreter = Shared(program)
+            with torch.no_grad():
+                interpreter.run(*bound)
+            undeclared |= interpreter.undeclared
+    assert undeclared & set(LOWERINGS) == UNDECLARED_VIEWS
 
 
 @pytest.mark.parametrize("name", LOWERINGS)
