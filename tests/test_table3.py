@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import onnx
 import pytest
-import torch
 
 import irprune
 from irprune import zoo
+from tests.exporting import exported, make_distinct
 
 TABLE_3 = [
     ("mobilenet_v2?classes=2&input=3x50x50", 2_321_288, 76_224, 22_578_344),
@@ -29,33 +27,6 @@ TABLE_3 = [
 def figures(graph: irprune.Graph) -> tuple[int, int, int]:
     costs = irprune.analyze(graph).costs
     return costs.model_size, costs.peak_sram, costs.macs
-
-
-def make_distinct(module: torch.nn.Module) -> None:
-    """Give every tensor values of its own: an exporter merges equal ones, as fresh biases are."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=1e-3)
-
-
-def exported(
-    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], path: Path
-) -> onnx.ModelProto:
-    """The module as ONNX, with its batch normalizations left for us to fold."""
-    with warnings.catch_warnings():
-        # Both are about torch's own exporter.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
-        torch.onnx.export(
-            module,
-            inputs,
-            path,
-            dynamo=False,
-            do_constant_folding=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-        )
-    return onnx.load(path)
 
 
 @pytest.mark.parametrize(("spec", "size", "peak", "macs"), TABLE_3)
