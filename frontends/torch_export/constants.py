@@ -72,7 +72,6 @@ class Constants:
         """Let the tensor, and every view of it, be known by this name; the first name stays."""
         if tensor.numel():
             self._names.setdefault(tensor.data_ptr(), name)
-            self._names.setdefault(tensor.untyped_storage().data_ptr(), name)
 
     def name_of(self, tensor: torch.Tensor) -> str:
         """The name of the tensor or of what it is a view of; empty where it has none."""

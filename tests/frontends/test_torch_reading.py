@@ -110,9 +110,17 @@ def test_constants_are_views_of_the_parameters_and_read_only() -> None:
     assert not arrays["head.weight"].any()
 
 
+class Turned(nn.Module):
+    """A dense layer over what does not lie in order, which torch decomposes into a stack."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1)
+
+
 def test_decomposed_weights_are_the_parameters_too() -> None:
-    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    module = nn.Sequential(nn.Linear(4, 3), Turned(), nn.Linear(3, 2))
     exported = exporting.decompose(exporting.export(module, (torch.ones(2, 5, 4),)), (), "")
+    assert "aten.bmm.default" in {str(node.target) for node in exported.graph.nodes}
     arrays = {value.name: array for value, array in read_torch(exported).constants.items()}
     for name, parameter in module.named_parameters():
         assert arrays[name].shape == parameter.shape
@@ -188,6 +196,14 @@ def test_tied_weights_are_one_constant(form: str) -> None:
             "gru.bias_ih_l0",
         ]
         assert cells[0].inputs[1:4] == cells[1].inputs[1:4]
+
+
+def test_a_part_of_a_parameter_bears_its_name() -> None:
+    module = nn.MultiheadAttention(4, 2, batch_first=True)
+    inputs = tuple(torch.ones(1, 3, 4) for _ in range(3))
+    names = {value.name for value in read_torch(module, inputs).constants}
+    parts = {name for name in names if name.startswith("in_proj_weight")}
+    assert len(parts) == 3
 
 
 def test_a_module_that_is_called_twice_is_two_nodes_of_one_weight() -> None:

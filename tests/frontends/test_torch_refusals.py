@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
 from collections.abc import Callable
 
@@ -10,13 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irprune.frontends.torch_export import exporting, read_torch
+from irprune.frontends.torch_export.call import LOWERINGS
 from irprune.ir.errors import InvalidModel, InvalidType, IrpruneError, UnsupportedOp, UsageError
+from irprune.ir.ops import Flatten
 from tests.torch_models import Function
 
 aten = torch.ops.aten
 IMAGE = torch.randn((1, 4, 6, 6), generator=torch.Generator().manual_seed(0))
 SPARSE = IMAGE[0, 0].to_sparse()
 INDICES = torch.tensor([[0, 1]])
+
+
+def almost_safe_softmax(x: Tensor) -> Tensor:
+    """What attention decomposes to, but for ones in the place of zeros."""
+    masked = torch.logical_not(torch.any(torch.logical_not(x == -torch.inf), -1, True))
+    return torch.where(masked, torch.full_like(x, 1), aten._softmax(x, -1, False))
+
 
 UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
     "data decide": (lambda x: x * (x > 0), r"no lowering for aten\.gt\.Scalar"),
@@ -80,6 +90,9 @@ UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
         lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4), training=True),
         r"that is in training mode|is changed each time the model runs",
     ),
+    "almost prelu": (lambda x: torch.where(x > 1, x, x * 0.5), r"aten\.gt\.Scalar"),
+    "almost prelu too": (lambda x: torch.where(x > 0, x, x.exp() * 0.5), r"aten\.gt\.Scalar"),
+    "almost attention": (almost_safe_softmax, r"no lowering for aten\.eq\.Scalar"),
     "norm of order 1": (lambda x: F.normalize(x, p=1.0), r"takes the norm of order 1"),
     "complex": (lambda x: torch.fft.fft(x).real, r"a part of aten\.fft_fft\.default"),
     "computed slopes": (lambda x: F.prelu(x, x[0, :, 0, 0]), r"prelu\.default that computes"),
@@ -97,6 +110,21 @@ def test_a_form_without_lowering_is_refused_with_its_reason(name: str) -> None:
         read_torch(Function(function), (IMAGE,))
     assert caught.value.where == "Function"
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_masked_whole_is_refused_of_decomposed_attention_too() -> None:
+    function, _ = UNSUPPORTED["masked row"]
+    exported = exporting.export(Function(function), (IMAGE,))
+    with pytest.raises(UnsupportedOp, match="masks every position of a row"):
+        read_torch(exporting.decompose(exported, (), ""))
+
+
+def test_a_lowering_that_contradicts_torch_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        LOWERINGS, "aten.relu.default", lambda call, self: call.add(Flatten(), self)
+    )
+    with pytest.raises(InvalidModel, match=r"makes f32\[1,144\] here, not f32\[1,4,6,6\]"):
+        read_torch(Function(F.relu), (IMAGE,))
 
 
 class Bad(nn.Module):
@@ -155,6 +183,18 @@ def test_a_failure_to_export_is_one_line_with_its_cause(
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert module.training
+
+
+def test_torch_logs_no_traceback_before_it_fails() -> None:
+    handler = logging.handlers.BufferingHandler(capacity=100)
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(InvalidModel):
+            read_torch(Function(FAILURES["shapes"][0]), (IMAGE,))
+    finally:
+        logger.removeHandler(handler)
+    assert handler.buffer == []
 
 
 def test_what_a_model_prints_is_not_swallowed(capfd: pytest.CaptureFixture[str]) -> None:
