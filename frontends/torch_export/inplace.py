@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from irprune.frontends.lowering import Unsupported
-from irprune.frontends.torch_export.nodes import is_mutating, schema_of
+from irprune.frontends.torch_export.nodes import examples, is_mutating, schema_of
 from irprune.ir.graph import Source
 
 # These may return a view of their operand, or itself, and do not declare it. torch's own
@@ -68,9 +68,9 @@ def make_pure(graph: fx.Graph, constants: Mapping[fx.Node, str], name: str) -> b
         if functional is None or not isinstance(changed, fx.Node) or read_later:
             pure = False
             views = [other for other in shared if str(other.target) in UNDECLARED_VIEWS]
-            if views:
-                what = f"{node.target} changes what {views[0].target} may share"
-                unsupported.add(Source(name, node.name), what)
+            if views or _overlaps(node):
+                how = f"what {views[0].target} may share" if views else "an element in many places"
+                unsupported.add(Source(name, node.name), f"{node.target} changes {how}")
             continue
         node.target = functional
         later = {user for user in changed.users if order[user] > order[node]}
@@ -133,6 +133,18 @@ def _shared(node: fx.Node) -> list[fx.Node]:
     operands: list[fx.Node] = []
     fx.node.map_arg([({**values, **node.kwargs}).get(name) for name in shared], operands.append)
     return operands
+
+
+def _overlaps(node: fx.Node) -> bool:
+    """Whether elements of the node's output lie on one another, as an expanded tensor's do.
+
+    torch calls it undefined to write to them, and functionalizes it wrongly.
+    """
+    return any(
+        stride == 0 and size > 1
+        for example in examples(node)
+        for size, stride in zip(example.shape, example.stride(), strict=True)
+    )
 
 
 def _functional(node: fx.Node) -> torch._ops.OpOverload | None:

@@ -88,6 +88,12 @@ def constant_filled(x: Tensor) -> Tensor:
     return x + table
 
 
+def constant_turned(x: Tensor) -> Tensor:
+    y = x.transpose(2, 3) + 1
+    y.fill_(3)
+    return y.transpose(2, 3).view(-1)
+
+
 def after_dropout(x: Tensor) -> Tensor:
     return F.dropout(x + 1, 0.5, False).relu_() * 2
 
@@ -104,6 +110,7 @@ FUNCTIONS: list[Callable[[Tensor], object]] = [
     undeclared_view_changed,
     allocated,
     constant_filled,
+    constant_turned,
     after_dropout,
 ]
 
@@ -194,6 +201,17 @@ def test_memory_shared_through_a_dropout_is_refused() -> None:
 
     with pytest.raises(UnsupportedOp, match=r"aten\.relu_\.default changes what aten\.dropout"):
         read_torch(Function(shared), (IMAGE,))
+
+
+def test_an_expanded_tensor_that_is_written_to_is_refused() -> None:
+    # torch's functionalization adds up what is written to one element.
+    def function(x: Tensor) -> Tensor:
+        y = x + 1
+        y.expand(2, 4, 6, 6).fill_(3)
+        return y
+
+    with pytest.raises(UnsupportedOp, match=r"fill_\.Scalar changes an element in many places"):
+        read_torch(Function(function), (IMAGE,))
 
 
 class Counter(nn.Module):
