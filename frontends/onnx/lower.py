@@ -18,7 +18,7 @@ from irprune.frontends.onnx.inputs import settled_inputs
 from irprune.frontends.onnx.quantization import with_stored_inputs
 from irprune.frontends.onnx.schema import check_operands
 from irprune.frontends.onnx.scope import Operand, Scope, Stored
-from irprune.frontends.onnx.table import lowering_of
+from irprune.frontends.onnx.table import OF_CONSTANTS, SHAPES, lowering_of
 from irprune.frontends.onnx.tensors import TensorReader, dtype_of
 from irprune.ir.build import Builder
 from irprune.ir.errors import IrpruneError, UnsupportedOp
@@ -91,6 +91,8 @@ class _Lowering:
         self._unsupported = Unsupported()
         # Tensors that could not be made, for want of a lowering somewhere before.
         self._lost: set[str] = set()
+        # Those of them that are made of shapes alone.
+        self._lost_shapes: set[str] = set()
         self._read = {name for node in model.graph.node for name in node.input}
         self._read |= {value.name for value in model.graph.output}
 
@@ -107,7 +109,7 @@ class _Lowering:
             self._give_up(message, source, f"no lowering for {domain}{message.op_type}")
             return
         if not self._lost.isdisjoint(message.input):
-            self._lost |= set(message.output)
+            self._lose(message, source)
             return
         try:
             self._check_operands(message)
@@ -123,6 +125,18 @@ class _Lowering:
     def finish(self) -> None:
         """Raise UnsupportedOp with all that could not be lowered; nothing where all was."""
         self._unsupported.raise_if_any(self._name)
+
+    def _lose(self, message: NodeProto, source: Source) -> None:
+        """Pass over a node that reads lost tensors; it is to blame where it wants constants.
+
+        What comes from nothing lost but shapes would be constant, so it is not.
+        """
+        lost = self._lost.intersection(message.input)
+        if message.op_type in SHAPES or lost <= self._lost_shapes:
+            self._lost_shapes |= set(message.output)
+        elif message.op_type in OF_CONSTANTS:
+            self._unsupported.add(source, f"{message.op_type}: its operands are not constant")
+        self._lost |= set(message.output)
 
     def _give_up(self, message: NodeProto, source: Source, why: str) -> None:
         self._unsupported.add(source, why)

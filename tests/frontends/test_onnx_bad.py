@@ -98,6 +98,20 @@ def test_every_unsupported_operator_is_named(tmp_path: Path) -> None:
     refused(path, "'one'", "Sin", "'two'", "Det", "'three'", "Custom")
 
 
+def test_what_is_known_on_constants_alone_is_named_too(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Sin", ["x"], ["a"], "one"),
+        helper.make_node("Log", ["a"], ["b"], "two"),
+        helper.make_node("Shape", ["a"], ["size"], "size"),
+        helper.make_node("Floor", ["size"], ["whole"], "fine"),
+        helper.make_node("Reshape", ["b", "whole"], ["y"], "reshape"),
+    ]
+    path = stored(tmp_path / "m.onnx", model(nodes))
+    refused(path, "'one'", "Sin", "'two'", "Log")
+    with pytest.raises(irprune.IrpruneError, match=r"^((?!fine).)*$"):
+        irprune.load(path)
+
+
 def test_symbolic_dimensions(tmp_path: Path) -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2, "height", 8])
     proto = model([helper.make_node("Relu", ["x"], ["y"])], x=x)
