@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
+import numpy as np
+
 from irprune.ir.errors import InvalidType
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import Array, DType, TensorType, dims
 
 Dims = Sequence[Any]
 """A shape whose dimensions are ints, numpy arrays or torch tensors: costs are plain arithmetic."""
@@ -37,6 +39,15 @@ class Op(ABC):
     linear: ClassVar[bool] = False
     bias: ClassVar[int | None] = None
     keeps_quantization: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Let ``evaluate`` overflow and divide by zero in silence, as every runtime does.
+
+        Infinities and NaN are results like others; numpy would warn of them.
+        """
+        silent = np.errstate(divide="ignore", over="ignore", invalid="ignore")
+        for name in {"evaluate"} & vars(cls).keys():
+            setattr(cls, name, silent(vars(cls)[name]))
 
     @abstractmethod
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -109,6 +120,33 @@ def expect_operands(inputs: Sequence[object], least: int, most: int | None = Non
 def expect_rank(t: TensorType, rank: int) -> None:
     """Raise InvalidType unless the operand has this rank."""
     expect(t.rank == rank, f"wants a rank-{rank} operand, not {dims(t.shape)}")
+
+
+def expect_numbers(inputs: Sequence[TensorType]) -> None:
+    """Raise InvalidType unless the operands are numbers of one element type.
+
+    Quantized integers may mix among themselves and with plain ones (a bias), but not with floats.
+    """
+    quantized = any(t.quant is not None for t in inputs)
+    kinds = dict.fromkeys(t.dtype for t in inputs if t.dtype.is_float or not quantized)
+    names = [kind.value for kind in kinds] + ["quantized integers"] * quantized
+    expect(len(names) < 2, f"mixes {' and '.join(names)}")
+    expect(DType.BOOL not in kinds, "wants numbers, not bool")
+
+
+def expect_reals(inputs: Sequence[TensorType]) -> None:
+    """Raise InvalidType unless the operands are floats of one type, or integers for reals."""
+    expect_numbers(inputs)
+    first = inputs[0]
+    real = first.dtype.is_float or any(t.quant is not None for t in inputs)
+    expect(real, f"wants reals, not {first.dtype.value}")
+
+
+def normalize_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """The axes counted from the front; InvalidType where one is absent or named twice."""
+    normalized = tuple(normalize_axis(axis, rank) for axis in axes)
+    expect(len(set(normalized)) == len(axes), f"axes {tuple(axes)} name one axis twice")
+    return normalized
 
 
 def normalize_axis(axis: int, rank: int) -> int:

@@ -12,7 +12,7 @@ from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import Multiplier, bit_length, high_mul, shift_right, wrap
 from irprune.ir.fixed_point_functions import reciprocal
 from irprune.ir.integer import centred, rescaled, scale, stored
-from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, op, product
+from irprune.ir.op import Activated, Dims, Op, expect, expect_numbers, expect_operands, op, product
 from irprune.ir.types import Array, TensorType, dims
 
 
@@ -28,6 +28,7 @@ class Arithmetic(Activated):
             all(t.dtype == first.dtype for t in inputs),
             f"mixes {' and '.join(t.dtype.value for t in inputs)}",
         )
+        expect_numbers(inputs)
         try:
             shape = np.broadcast_shapes(*(t.shape for t in inputs))
         except ValueError:
@@ -108,10 +109,10 @@ class Div(Arithmetic):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, y = args
-        if x.dtype.kind in "iu":
-            return self.activated(np.trunc(x / y).astype(x.dtype))
-        with np.errstate(divide="ignore", invalid="ignore"):
+        if x.dtype.kind == "f":
             return self.activated(np.divide(x, y))
+        floor = x // y
+        return self.activated(floor + ((floor < 0) & (floor * y != x)))
 
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
@@ -177,5 +178,5 @@ class Pow(Arithmetic):
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, y = args
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            return (np.power(x, y).astype(x.dtype, copy=False),)
+        expect(x.dtype.kind == "f" or not (y < 0).any(), "raises an integer to a negative power")
+        return (np.power(x, y),)

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from irprune.ir.integer import accumulated, exact
-from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
+from irprune.ir.op import (
+    Activated,
+    Dims,
+    Op,
+    expect,
+    expect_operands,
+    expect_rank,
+    expect_reals,
+    op,
+    product,
+)
 from irprune.ir.types import Array, TensorType, dims
 
 Layout = Literal["NCHW", "NHWC"]
@@ -134,11 +144,15 @@ class ConvTranspose2d(Activated):
             f"weights {dims(w.shape)} in {self.groups} groups do not fit input {dims(x.shape)}",
         )
         _expect_bias(inputs, o * self.groups)
+        for a in (0, 1):
+            _expect_window(kernel[a], self.stride[a], self.padding[a], self.dilation[a])
+        extra = self.output_padding
+        expect(min(extra) >= 0, f"output padding {extra} is negative")
         h, w_out = (
             (size[a] - 1) * self.stride[a]
             + (kernel[a] - 1) * self.dilation[a]
             + 1
-            + self.output_padding[a]
+            + extra[a]
             - sum(self.padding[a])
             for a in (0, 1)
         )
@@ -201,11 +215,15 @@ class ConvTranspose2d(Activated):
 
 def window_count(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
     """Positions of a window along one axis; InvalidType where it does not fit once."""
-    expect(min(kernel, stride, dilation) > 0, "kernel, stride and dilation must be positive")
-    expect(min(padding) >= 0, f"padding {padding} is negative")
+    _expect_window(kernel, stride, padding, dilation)
     room = size + sum(padding) - (kernel - 1) * dilation - 1
     expect(room >= 0, f"a window of {kernel} (dilation {dilation}) is wider than its input {size}")
     return room // stride + 1
+
+
+def _expect_window(kernel: int, stride: int, padding: Pair, dilation: int) -> None:
+    expect(min(kernel, stride, dilation) > 0, "kernel, stride and dilation must be positive")
+    expect(min(padding) >= 0, f"padding {padding} is negative")
 
 
 def convolve(x: Array, w: Array, stride: Pair, dilation: Pair, groups: int) -> Array:
@@ -244,6 +262,7 @@ def _rescaled(
 
 def _expect_conv(inputs: Sequence[TensorType]) -> tuple[TensorType, TensorType]:
     expect_operands(inputs, 2, 3)
+    expect_reals(inputs)
     for t in inputs[:2]:
         expect_rank(t, 4)
     return inputs[0], inputs[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from irprune.ir.errors import InvalidType
 from irprune.ir.integer import accumulated, exact
-from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, op, product
+from irprune.ir.op import Activated, Dims, Op, expect, expect_numbers, expect_operands, op, product
 from irprune.ir.types import Array, TensorType, dims
 
 
@@ -24,6 +24,7 @@ class Dense(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 2, 3)
+        expect_numbers(inputs)
         x, w = inputs[:2]
         expect(
             x.rank >= 1 and w.rank == 2 and x.shape[-1] == w.shape[1],
@@ -60,6 +61,7 @@ class MatMul(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 2)
+        expect_numbers(inputs)
         expect(min(t.rank for t in inputs) >= 2, "wants operands of rank 2 or more")
         a, b = (
             (*t.shape[:-2], *t.shape[:-3:-1]) if flip else t.shape

@@ -18,6 +18,7 @@ from irprune.ir.op import (
     Op,
     expect,
     expect_operands,
+    expect_reals,
     normalize_axis,
     op,
     product,
@@ -40,6 +41,7 @@ class BatchNorm(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 5)
+        expect_reals(inputs)
         x = inputs[0]
         channels = x.shape[normalize_axis(self.axis, x.rank)]
         for t in inputs[1:]:
@@ -67,8 +69,10 @@ class LayerNorm(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 2, 3)
+        expect_reals(inputs)
         x = inputs[0]
         normalized = x.shape[normalize_axis(self.axis, x.rank) :]
+        expect(math.prod(normalized) > 0, "normalizes no elements")
         for t in inputs[1:]:
             expect(t.shape == normalized, f"{dims(t.shape)} is not {dims(normalized)}")
         return (TensorType(x.shape, x.dtype),)
@@ -98,14 +102,15 @@ class LRN(Unary):
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect(self.size > 0, "a window of no channels")
         (t,) = super().infer(inputs)
-        normalize_axis(self.axis, t.rank)
+        expect(t.shape[normalize_axis(self.axis, t.rank)] > 0, "normalizes no channels")
         return (t,)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
         pad = [(0, 0)] * x.ndim
         pad[self.axis] = ((self.size - 1) // 2, self.size // 2)
-        squares = sliding_window_view(np.pad(np.square(x), pad), self.size, axis=self.axis)
+        padded = np.pad(np.square(x), pad)
+        squares = sliding_window_view(padded, self.size, axis=self.axis)
         kind = x.dtype.type
         norm = kind(self.k) + kind(self.alpha / self.size) * squares.sum(-1)
         return (x / np.power(norm, kind(self.beta)),)

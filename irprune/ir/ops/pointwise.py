@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,15 +19,22 @@ from irprune.ir.integer import (
     through_table,
     zero_point,
 )
-from irprune.ir.op import Dims, Op, expect, expect_operands, op
+from irprune.ir.op import Dims, Op, expect, expect_numbers, expect_operands, expect_reals, op
 from irprune.ir.types import Array, TensorType
 
 
 class Unary(Op):
-    """Applies one function to every element; costs nothing, as all activations do."""
+    """Applies one function to every element; costs nothing, as all activations do.
+
+    Class attributes:
+        integers: it maps plain integers to integers, too.
+    """
+
+    integers: ClassVar[bool] = False
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
+        (expect_numbers if self.integers else expect_reals)(inputs)
         return (TensorType(inputs[0].shape, inputs[0].dtype),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
@@ -37,6 +44,8 @@ class Unary(Op):
 @op
 class Relu(Unary):
     """max(x, 0)."""
+
+    integers = True
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.maximum(args[0], 0).astype(args[0].dtype, copy=False),)
@@ -55,6 +64,8 @@ class Relu(Unary):
 @op
 class Relu6(Unary):
     """min(max(x, 0), 6)."""
+
+    integers = True
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.clip(args[0], 0, 6).astype(args[0].dtype, copy=False),)
@@ -112,6 +123,8 @@ class Clip(Unary):
 
     low: float = -math.inf
     high: float = math.inf
+
+    integers = True
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
@@ -222,6 +235,8 @@ class Erf(Unary):
 class Abs(Unary):
     """|x|."""
 
+    integers = True
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.abs(args[0]),)
 
@@ -236,6 +251,8 @@ class Abs(Unary):
 class Neg(Unary):
     """-x."""
 
+    integers = True
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.negative(args[0]),)
 
@@ -245,8 +262,7 @@ class Sqrt(Unary):
     """The square root; NaN below zero, as in every runtime."""
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
-        with np.errstate(invalid="ignore"):
-            return (np.sqrt(args[0]),)
+        return (np.sqrt(args[0]),)
 
 
 @op
@@ -254,8 +270,7 @@ class Exp(Unary):
     """e to the x; infinite where it overflows, as in every runtime."""
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
-        with np.errstate(over="ignore"):
-            return (np.exp(args[0]),)
+        return (np.exp(args[0]),)
 
 
 @op
@@ -264,6 +279,7 @@ class PRelu(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 2)
+        expect_numbers(inputs)
         x, slope = inputs
         aligned = zip(reversed(x.shape), reversed(slope.shape), strict=False)
         expect(

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from irprune.ir.integer import activation_range, expect_same_quantization
-from irprune.ir.op import Activated, Dims, Op, expect, expect_operands, expect_rank, op, product
+from irprune.ir.op import (
+    Activated,
+    Dims,
+    Op,
+    expect,
+    expect_numbers,
+    expect_operands,
+    expect_rank,
+    expect_reals,
+    op,
+    product,
+)
 from irprune.ir.ops.conv import (
     Layout,
     Padding,
@@ -37,6 +48,7 @@ class Pool(Activated):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
+        expect_numbers(inputs)
         expect_rank(inputs[0], 4)
         x = inputs[0]
         n, c, *size = (
@@ -116,6 +128,11 @@ class AveragePool2d(Pool):
     count_padding: bool = False
     layout: Layout = "NCHW"
     activation: Op | None = None
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        types = super().infer(inputs)
+        expect_reals(inputs)
+        return types
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = to_nchw(args[0], self.layout)

@@ -10,7 +10,7 @@ import numpy as np
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import round_half_away
 from irprune.ir.integer import centred, rescaled, scale
-from irprune.ir.op import Dims, Op, expect, expect_operands, op
+from irprune.ir.op import Dims, Op, expect, expect_operands, expect_reals, op
 from irprune.ir.types import Array, DType, Quant, TensorType
 
 
@@ -27,6 +27,7 @@ class Quantize(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
+        expect_reals(inputs)
         expect(self.dtype.is_integer, f"quantizes to {self.dtype.value}")
         return (TensorType(inputs[0].shape, self.dtype, self.quant),)
 
@@ -57,6 +58,7 @@ class Dequantize(Op):
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
         expect(inputs[0].quant is not None, f"operand {inputs[0]} is not quantized")
+        expect(self.dtype.is_float, f"dequantizes to {self.dtype.value}")
         return (TensorType(inputs[0].shape, self.dtype),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:

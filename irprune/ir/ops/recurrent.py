@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, op, product
+from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, expect_reals, op, product
 from irprune.ir.ops.pointwise import sigmoid
 from irprune.ir.types import Array, TensorType, dims
 
@@ -36,6 +36,7 @@ class Recurrent(Op):
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         least = 4 + self.states
         expect_operands(inputs, least, least + 1 if self.peepholes else least)
+        expect_reals(inputs)
         x = inputs[0]
         expect_rank(x, 3)
         time, batch, features = x.shape

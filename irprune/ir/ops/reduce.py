@@ -9,7 +9,17 @@ import numpy as np
 
 from irprune.ir.fixed_point import Multiplier, wrap
 from irprune.ir.integer import centred, expect_same_quantization, rescaled, scale, stored
-from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op, product
+from irprune.ir.op import (
+    Dims,
+    Op,
+    expect,
+    expect_numbers,
+    expect_operands,
+    expect_reals,
+    normalize_axes,
+    op,
+    product,
+)
 from irprune.ir.types import Array, TensorType
 
 
@@ -21,9 +31,9 @@ class Reduce(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
+        expect_numbers(inputs)
         x = inputs[0]
-        axes = {normalize_axis(axis, x.rank) for axis in self.axes}
-        expect(len(axes) == len(self.axes), f"axes {self.axes} name one axis twice")
+        axes = normalize_axes(self.axes, x.rank)
         shape = [
             1 if axis in axes else size
             for axis, size in enumerate(x.shape)
@@ -46,6 +56,12 @@ class ReduceMean(Reduce):
 
     axes: tuple[int, ...]
     keepdims: bool = True
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        types = super().infer(inputs)
+        expect_reals(inputs)
+        expect(inputs[0].elements > 0 or types[0].elements == 0, "is the mean of no elements")
+        return types
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from irprune.ir.fixed_point import round_half_away, shift_right
-from irprune.ir.op import Dims, Op, expect, expect_operands, normalize_axis, op
+from irprune.ir.op import Dims, Op, expect, expect_operands, expect_reals, normalize_axes, op
 from irprune.ir.types import Array, Shape, TensorType
 
 Coordinates = Literal[
@@ -34,12 +34,18 @@ class Resize(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
+        if self.mode == "linear":
+            expect_reals(inputs)
         x = inputs[0]
-        shape = list(x.shape)
-        expect(len(self.axes) == len(self.sizes) == len(self.scales), "axes and sizes differ")
-        for axis, size in zip(self.axes, self.sizes, strict=True):
+        axes, shape = normalize_axes(self.axes, x.rank), list(x.shape)
+        expect(
+            len(axes) == len(self.sizes) == len(self.scales),
+            f"has {len(self.sizes)} sizes and {len(self.scales)} scales for {len(axes)} axes",
+        )
+        expect(all(scale > 0 for scale in self.scales), f"scales {self.scales} are not positive")
+        for axis, size in zip(axes, self.sizes, strict=True):
             expect(size > 0 and x.shape[axis] > 0, "resizes to or from nothing")
-            shape[normalize_axis(axis, x.rank)] = size
+            shape[axis] = size
         return (TensorType(tuple(shape), x.dtype, x.quant),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
@@ -127,6 +133,8 @@ class Resize(Op):
                 return i / scale
 
     def _nearest(self, x: Array, axis: int, at: Array) -> Array:
+        # In double precision what should be a whole number may come out a little below it.
+        at = at.astype(np.float32)
         match self.rounding:
             case "round_prefer_floor":
                 index = np.ceil(at - 0.5)

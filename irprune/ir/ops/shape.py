@@ -9,7 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from irprune.ir.integer import expect_same_quantization
-from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, normalize_axis, op
+from irprune.ir.op import (
+    Dims,
+    Op,
+    expect,
+    expect_operands,
+    expect_rank,
+    normalize_axes,
+    normalize_axis,
+    op,
+)
 from irprune.ir.ops.conv import Layout, channel_axis, from_nchw, in_layout, spatial_axes, to_nchw
 from irprune.ir.types import Array, Shape, TensorType, dims
 
@@ -81,7 +90,7 @@ class Squeeze(View):
     axes: tuple[int, ...]
 
     def shape_of(self, shape: Shape) -> Shape:
-        axes = {normalize_axis(axis, len(shape)) for axis in self.axes}
+        axes = normalize_axes(self.axes, len(shape))
         expect(all(shape[a] == 1 for a in axes), f"{dims(shape)} has no size 1 at {self.axes}")
         return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
@@ -94,8 +103,7 @@ class Unsqueeze(View):
 
     def shape_of(self, shape: Shape) -> Shape:
         rank = len(shape) + len(self.axes)
-        axes = {normalize_axis(axis, rank) for axis in self.axes}
-        expect(len(axes) == len(self.axes), f"axes {self.axes} name one axis twice")
+        axes = normalize_axes(self.axes, rank)
         rest = iter(shape)
         return tuple(1 if axis in axes else next(rest) for axis in range(rank))
 
@@ -182,6 +190,7 @@ class Split(Move):
         expect_operands(inputs, 1)
         x = inputs[0]
         axis = normalize_axis(self.axis, x.rank)
+        expect(len(self.sizes) > 0 and min(self.sizes) >= 0, f"parts {self.sizes} are no sizes")
         expect(
             sum(self.sizes) == x.shape[axis],
             f"parts {self.sizes} are not axis {axis} of {dims(x.shape)}",
@@ -205,10 +214,13 @@ class Slice(Move):
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(inputs, 1)
         x = inputs[0]
-        shape = list(x.shape)
-        for axis, start, size, step in zip(
-            self.axes, self.starts, self.sizes, self.steps, strict=True
-        ):
+        axes, shape = normalize_axes(self.axes, x.rank), list(x.shape)
+        expect(
+            len(axes) == len(self.starts) == len(self.sizes) == len(self.steps),
+            f"has {len(self.starts)} starts, {len(self.sizes)} sizes and {len(self.steps)} steps"
+            f" for {len(axes)} axes",
+        )
+        for axis, start, size, step in zip(axes, self.starts, self.sizes, self.steps, strict=True):
             last = start + (size - 1) * step
             inside = size == 0 or (min(start, last) >= 0 and max(start, last) < x.shape[axis])
             expect(
@@ -245,10 +257,16 @@ class Pad(Move):
         for pair, size in zip(self.padding, x.shape, strict=True):
             room = {"constant": math.inf, "reflect": size - 1, "edge": math.inf if size else 0}
             expect(max(pair) <= room[self.mode], f"{self.mode} padding {pair} of axis of {size}")
+        if self.mode == "constant" and x.dtype.is_integer and x.quant is None:
+            low, high = x.dtype.limits
+            fits = float(self.value).is_integer() and low <= self.value <= high
+            expect(fits, f"pads {x} with {self.value}")
         shape = tuple(size + sum(p) for size, p in zip(x.shape, self.padding, strict=True))
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        if not self.padding:
+            return (args[0],)
         if self.mode == "constant":
             return (np.pad(args[0], self.padding, constant_values=self.value),)
         return (np.pad(args[0], self.padding, mode=self.mode),)
@@ -259,9 +277,9 @@ class Pad(Move):
         quant = inputs[0].quant
         if self.mode != "constant" or quant is None:
             return self.evaluate(args)
-        low, high = inputs[0].dtype.limits
-        stored = round(self.value / quant.scale[0]) + quant.zero_point[0]
-        fill = min(max(stored, low), high)
+        expect(quant.axis is None, "wants one scale for the whole tensor, not one a channel")
+        low, high = (limit - quant.zero_point[0] for limit in inputs[0].dtype.limits)
+        fill = round(min(max(self.value / quant.scale[0], low), high)) + quant.zero_point[0]
         return (np.pad(args[0], self.padding, constant_values=fill),)
 
 
