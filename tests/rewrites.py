@@ -71,7 +71,7 @@ class Case:
 
 
 def golden(rewrite: str) -> Iterator[Case]:
-    """The cases of a golden file: each a title after #, a graph, and after => what becomes of it."""
+    """The cases of a file: each a title after #, a graph, and after => what becomes of it."""
     text = (GOLDEN / f"{rewrite}.ir").read_text()
     for title, body in re.findall(r"^# (.*)\n((?:(?!# ).*\n)*)", text, re.MULTILINE):
         before, after = body.split("=>\n")

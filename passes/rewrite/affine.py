@@ -75,15 +75,16 @@ def _batchnorm(graph: Graph, node: Node, axis: int) -> Affine | None:
     if not isinstance(node.op, ops.BatchNorm):
         return None
     statistics = [graph.constants.get(value) for value in node.inputs[1:]]
-    if normalize_axis(node.op.axis, node.output.type.rank) != axis:
-        return None
     gamma, beta, mean, variance = (
         None if array is None else array.astype(np.float64) for array in statistics
     )
     if gamma is None or beta is None or mean is None or variance is None:
         return None
+    if gamma.size > 1 and normalize_axis(node.op.axis, node.output.type.rank) != axis:
+        return None
     scale = gamma / np.sqrt(variance + node.op.epsilon)
-    return Affine(scale, beta - mean * scale)
+    shift = beta - mean * scale
+    return Affine(scale, shift) if scale.size > 1 else Affine(scale.reshape(()), shift.reshape(()))
 
 
 def _arithmetic(graph: Graph, node: Node, x: Value, axis: int) -> Affine | None:
