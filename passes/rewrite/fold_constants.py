@@ -6,7 +6,7 @@ from irprune.ir import ops
 from irprune.ir.arrays import held_bytes
 from irprune.ir.build import Edit
 from irprune.ir.errors import InvalidType
-from irprune.ir.evaluate import evaluate
+from irprune.ir.evaluate import evaluate, is_bounded
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Array
 
@@ -55,7 +55,7 @@ def _worthwhile(node: Node, args: list[Array]) -> bool:
     if isinstance(node.op, ops.Expand | ops.Transpose):  # numpy moves nothing for these
         return True
     made = sum(value.type.nbytes for value in node.outputs)
-    return made <= max(SMALL, GROWTH * sum(map(held_bytes, args)))
+    return is_bounded(node.op) and made <= max(SMALL, GROWTH * sum(map(held_bytes, args)))
 
 
 def _results(node: Node, args: list[Array]) -> tuple[Array, ...] | None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -93,7 +92,7 @@ class _Sweep:
         kept = _moved(node, operands[0].type)
         if kept is None:
             return
-        outputs = tuple(self._integer(value, kept) for value in node.outputs)
+        outputs = tuple(self._integer(v, kept, f"{v.name}.stored") for v in node.outputs)
         after = [
             Node(ops.Dequantize(real.type.dtype), (integer,), (real,), f"{real.name}.dequantize")
             for integer, real in zip(outputs, node.outputs, strict=True)
@@ -167,9 +166,9 @@ class _Sweep:
         scale, zero_point = value.type.quant.along(value.type.rank)
         return np.asarray((array.astype(np.float64) - zero_point) * scale)
 
-    def _integer(self, real: Value, stored: Stored) -> Value:
+    def _integer(self, real: Value, stored: Stored, name: str = "") -> Value:
         """A new value that holds a float value's integers, and is known to."""
-        self.stored[real] = Value(real.name, TensorType(real.type.shape, *stored))
+        self.stored[real] = Value(name or real.name, TensorType(real.type.shape, *stored))
         return self.stored[real]
 
 
@@ -198,8 +197,6 @@ def _wanted(graph: Graph) -> dict[Value, Stored]:
 
 def _moves(op: Op) -> bool:
     """Whether quantizing commutes with the operator: it moves or compares elements."""
-    if isinstance(op, ops.Pad) and op.mode == "constant" and not math.isfinite(op.value):
-        return False
     return op.keeps_quantization and activation_of(op) is None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from irprune.ir import ops
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import Multiplier
-from irprune.ir.integer import Clamp, quantization, scale
+from irprune.ir.integer import Clamp, quantization, scale, zero_point
 from irprune.ir.op import Op
 from irprune.ir.ops.binary import Arithmetic
 from irprune.ir.ops.pointwise import Unary
@@ -21,9 +21,10 @@ from irprune.passes.rewrite.patterns import activation_of
 Linear = ops.Conv2d | ops.ConvTranspose2d | ops.Dense | ops.MatMul
 
 COARSER = 1.5
-"""How many times the scale of an output an intermediate's may be that is requantized to it.
+"""How many times the scale of an output that of an intermediate may be, if it reaches as far.
 
-Rounding to the intermediate then moves the output by less than one step.
+Rounding to the intermediate moves a real by half of its scale, so by less than one step of the
+output. One that ends earlier cuts reals off by up to its whole scale.
 """
 
 
@@ -62,11 +63,12 @@ def _is_byte(t: TensorType) -> bool:
 
 def _candidates(op: Op, x: TensorType, output: TensorType) -> Iterator[TensorType]:
     """Types the output may have, the wanted one first."""
-    yield output
+    if not isinstance(op, ops.Relu6) or x.quant == output.quant:  # it clamps the integers it gets
+        yield output
     low, _ = output.dtype.limits
     match op:
         case Pool() | ops.Resize() | ops.Relu6() if x.dtype == output.dtype:
-            other = x.quant
+            other = quantization(x)
         case ops.Sigmoid() | ops.Softmax():
             other = Quant((1 / 256,), (low,))
         case ops.Tanh():
@@ -75,8 +77,17 @@ def _candidates(op: Op, x: TensorType, output: TensorType) -> Iterator[TensorTyp
             other = Quant((1 / 16,), (low + 255,))
         case _:
             return
-    if other is not None and other.scale[0] <= COARSER * scale(output):
-        yield replace(output, quant=other)
+    between = replace(output, quant=other)
+    most = COARSER if _covers(between, output) else 1.0
+    if scale(between) <= most * scale(output):
+        yield between
+
+
+def _covers(one: TensorType, other: TensorType) -> bool:
+    """Whether one type reaches, but for rounding, as far as another."""
+    reach = [(limit - zero_point(t)) * scale(t) for t in (one, other) for limit in t.dtype.limits]
+    rounding = scale(one) / 2
+    return bool(reach[0] - rounding <= reach[2] and reach[3] <= reach[1] + rounding)
 
 
 def _multiplies(op: Op, inputs: Sequence[TensorType], output: TensorType) -> bool:

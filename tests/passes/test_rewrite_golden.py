@@ -10,6 +10,7 @@ from irprune.passes.rewrite.drop_identities import drop_identities
 from irprune.passes.rewrite.fold_batchnorm import fold_batchnorm
 from irprune.passes.rewrite.fold_constants import fold_constants, fold_dequantized
 from irprune.passes.rewrite.fuse_activations import fuse_activations
+from irprune.passes.rewrite.fuse_quantization import fuse_quantization
 from irprune.passes.rewrite.recognize_activations import recognize_activations
 from tests.rewrites import GOLDEN, Case, assert_keeps, golden
 
@@ -23,6 +24,7 @@ REWRITES: dict[str, tuple[Pass, float]] = {
     "fold_constants": (fold_constants, EXACT),
     "fold_dequantized": (fold_dequantized, EXACT),
     "fuse_activations": (fuse_activations, EXACT),
+    "fuse_quantization": (lambda graph: drop_dead(fuse_quantization(graph)), ONE_ROUNDING),
     "recognize_activations": (recognize_activations, ONE_ROUNDING),
 }
 
