@@ -78,7 +78,8 @@ def pow_(call: Call) -> Value:
     x, y = call.value(0), call.value(1)
     exponent = call.scope.array(y)
     if exponent is not None and y.type.dtype != x.type.dtype:
-        cast = exponent.astype(x.type.dtype.numpy)
+        with np.errstate(invalid="ignore"):
+            cast = exponent.astype(x.type.dtype.numpy)
         call.expect(bool(np.array_equal(cast, exponent)), "an exponent is not of the base's type")
         y = call.constant(cast, "exponent")
     return call.emit(Pow(), x, y)

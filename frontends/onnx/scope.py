@@ -9,7 +9,7 @@ import numpy as np
 
 from irprune.ir.build import Builder
 from irprune.ir.errors import InvalidModel, InvalidType, IrpruneError, UnsupportedOp
-from irprune.ir.evaluate import evaluate
+from irprune.ir.evaluate import evaluate, is_bounded
 from irprune.ir.graph import Node, Source, Value
 from irprune.ir.op import Op
 from irprune.ir.ops import Dequantize, Expand, Quantize, Transpose
@@ -17,7 +17,7 @@ from irprune.ir.ops.shape import View
 from irprune.ir.types import Array, DType, Quant, Shape, TensorType, type_of
 
 MOST_FOLDED = 2**28
-"""Bytes that computing a model's constants may take: 256 MiB.
+"""Bytes and multiplications that computing a model's constants may take: 256 MiB.
 
 Weights are not computed, and a constant repeated along an axis takes no memory; what is left is
 the arithmetic of shapes and of channels.
@@ -113,9 +113,9 @@ class Scope:
             return operand
         return self.builder.constant(operand.name, array, operand.type.quant)
 
-    def spend(self, nbytes: int) -> None:
-        """Take what a computation needs from the budget; InvalidModel where it is exhausted."""
-        self._budget -= nbytes
+    def spend(self, amount: int) -> None:
+        """Take bytes or multiplications from the budget; InvalidModel where it is exhausted."""
+        self._budget -= amount
         if self._budget < 0:
             raise InvalidModel(
                 f"computing its constants takes more than {MOST_FOLDED >> 20} MiB",
@@ -132,6 +132,8 @@ class Scope:
     ) -> tuple[Value, ...]:
         """The outputs of an operator: constants where all its operands are, else of a new node.
 
+        A layer stays a node, for it may need memory out of all proportion.
+
         Args:
             op: the operator.
             operands: what it takes.
@@ -147,7 +149,7 @@ class Scope:
         quant = quant or _kept(op, operands)
         known = [v for v in operands if isinstance(v, Value) and v in self._arrays]
         try:
-            if operands and len(known) == len(operands):
+            if operands and len(known) == len(operands) and is_bounded(op):
                 return self._fold(op, known, names, source, quant)
             name, *outputs = names
             return self.builder.add_node(
@@ -182,7 +184,8 @@ class Scope:
         made = tuple(Value(n, t) for n, t in zip(outputs, types, strict=False))
         arrays = [self._arrays[value] for value in inputs]
         if not _is_free(op, arrays[0]):
-            self.spend(sum(t.nbytes for t in types))
+            shapes = [value.type.shape for value in inputs]
+            self.spend(sum(t.nbytes for t in types) + op.macs(shapes, [t.shape for t in types]))
         with np.errstate(all="ignore"):
             results = evaluate(Node(op, tuple(inputs), made, name, source), arrays)
         self._folded[key] = tuple(

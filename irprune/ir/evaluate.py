@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from irprune.ir.errors import IrpruneError
 from irprune.ir.graph import Node
+from irprune.ir.op import Op
+from irprune.ir.ops import LRN, Conv2d, ConvTranspose2d
+from irprune.ir.ops.pool import Pool
+from irprune.ir.ops.recurrent import Recurrent
 from irprune.ir.types import Array
 
 
@@ -23,3 +27,11 @@ def evaluate(node: Node, args: Sequence[Array]) -> tuple[Array, ...]:
         return node.op.evaluate(args)
     except IrpruneError as error:
         raise error.at(str(node)) from None
+
+
+def is_bounded(op: Op) -> bool:
+    """Whether evaluating it takes memory in proportion to its operands and results.
+
+    A layer need not: its window may reach as far into padding as its attributes say.
+    """
+    return not isinstance(op, Conv2d | ConvTranspose2d | Pool | LRN | Recurrent)

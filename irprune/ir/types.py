@@ -134,7 +134,7 @@ class TensorType:
     def __post_init__(self) -> None:
         if any(d < 0 for d in self.shape):
             raise InvalidType(f"shape {dims(self.shape)} has a negative dimension")
-        if math.prod(self.shape) > MAX_ELEMENTS:
+        if max(math.prod(self.shape), *self.shape, 0) > MAX_ELEMENTS:
             raise InvalidType(
                 f"a tensor of shape {dims(self.shape)} has more than {MAX_ELEMENTS} elements"
             )

@@ -156,7 +156,7 @@ class ConvTranspose2d(Activated):
             - sum(self.padding[a])
             for a in (0, 1)
         )
-        expect(h > 0 and w_out > 0, f"output of {h}x{w_out} is empty")
+        expect(min(h, w_out, *size) > 0, f"makes {h}x{w_out} of {dims(size)}: one is empty")
         return (TensorType(in_layout(self.layout, n, o * self.groups, h, w_out), x.dtype),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
