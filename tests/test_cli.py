@@ -172,6 +172,8 @@ def test_a_torch_factory(tmp_path: Path) -> None:
         "import torch\n"
         "def tiny():\n"
         "    return torch.nn.Linear(3, 5), (torch.zeros(1, 3),)\n"
+        "def broken():\n"
+        "    return [][3]\n"
         "def bare():\n"
         "    return torch.nn.Linear(3, 5)\n"
     )
@@ -180,6 +182,8 @@ def test_a_torch_factory(tmp_path: Path) -> None:
     bare = irprune("analyze", "nets:bare", "--json", "--shape", "x=2x3", cwd=tmp_path)
     assert json.loads(bare.stdout)["macs"] == 30
     refused(irprune("analyze", "nets:bare", cwd=tmp_path), "nets:bare", "--shape")
+    refused(irprune("analyze", "nets:broken", cwd=tmp_path), "nets:broken", "nets.py:5")
+    refused(irprune("analyze", "nets:absent", cwd=tmp_path), "nets:absent", "no attribute")
 
 
 def test_what_help_and_analyses_of_files_import(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import sys
@@ -16,7 +17,7 @@ from torch.export import ExportedProgram
 
 from irprune.ir.errors import InvalidModel
 
-_FAILURES = (
+FAILURES = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -28,6 +29,8 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+"""What a person's own code may raise where it fails."""
+
 # Before these raise they log what they are about to raise, with a traceback.
 _LOGGERS = (
     "torch._subclasses.fake_tensor",
@@ -100,9 +103,9 @@ def _failures_of(name: str) -> Iterator[None]:
             for message, category in _WARNINGS:
                 warnings.filterwarnings("ignore", message, category)
             yield
-    except _FAILURES as error:
+    except FAILURES as error:
         raise InvalidModel(
-            f"torch.export cannot trace it: {_cause(error)}",
+            f"torch.export cannot trace it: {cause(error)}",
             where=name,
             hint="change the module so that torch.export.export(module, inputs) succeeds",
         ) from error
@@ -123,12 +126,12 @@ def _muted(names: Collection[str]) -> Iterator[None]:
             logger.removeFilter(nothing)
 
 
-def _cause(error: BaseException) -> str:
-    """What went wrong, in a line, and the line of the model's own code where it did."""
+def cause(error: BaseException) -> str:
+    """What went wrong, in a line, and the line of a person's own code where it did."""
     message = " ".join(str(error).partition("\n\n")[0].split()) or type(error).__name__
     if len(message) > _MESSAGE_LENGTH:
         message = f"{message[:_MESSAGE_LENGTH]} ..."
     frames = traceback.extract_tb(error.__traceback__)
-    ours = (str(_TORCH), __file__, contextlib.__file__)
+    ours = (str(_TORCH), str(Path(__file__).parent), contextlib.__file__, importlib.__file__)
     own = [f for f in frames if not f.filename.startswith((*ours, "<"))]
     return f"{message}, at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else message

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from irprune.frontends.torch_export.exporting import FAILURES, cause
 from irprune.frontends.torch_export.read import read_torch
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
@@ -50,6 +51,9 @@ def _called(spec: str) -> object:
         sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(str(error), where=spec, hint="write package.module:factory") from None
-    return factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
+        is_module = isinstance(factory, torch.nn.Module)
+        return factory() if callable(factory) and not is_module else factory
+    except (*FAILURES, SyntaxError) as error:
+        raise UsageError(
+            cause(error), where=spec, hint="package.module:factory is called without arguments"
+        ) from error
