@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,15 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 import irprune
 from irprune.ir.types import Array
 
-RNG = np.random.default_rng(0)
 
+def reals(seed: int) -> Callable[..., Array]:
+    """A function that makes arrays of a shape, from a generator of its own."""
+    rng = np.random.default_rng(seed)
 
-def real(*shape: int) -> Array:
-    return RNG.normal(0, 1, shape).astype(np.float32)
+    def real(*shape: int) -> Array:
+        return rng.normal(0, 1, shape).astype(np.float32)
+
+    return real
 
 
 def ints(*numbers: int) -> Array:

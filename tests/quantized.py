@@ -32,9 +32,12 @@ CLAMPS: tuple[Op | None, ...] = (None, ops.Relu(), ops.Relu6(), ops.Clip(-0.5, 1
 
 
 def covering(reals: Array, dtype: DType) -> Quant:
-    """What a calibration on these reals would give: their range and zero in 255 steps."""
+    """What a calibration on these reals would give: their range and zero in 255 steps.
+
+    A range below 0.3 is widened: its steps would be finer than those of products of weights.
+    """
     low, high = min(float(reals.min()), 0.0), max(float(reals.max()), 0.0)
-    scale = max(high - low, 1e-3) / 255
+    scale = max(high - low, 0.3) / 255
     least, most = dtype.limits
     return Quant((scale,), (int(np.clip(round(least - low / scale), least, most)),))
 

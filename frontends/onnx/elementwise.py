@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -138,22 +137,28 @@ def clip(call: Call) -> Value:
 
 def softmax(call: Call) -> Value:
     """Softmax."""
-    return _along(call, lambda axis: Softmax(axis), call.value(0))
+    return along_axis(call, Softmax, call.value(0), call.opset)
 
 
 def log_softmax(call: Call) -> Value:
     """LogSoftmax."""
-    return _along(call, lambda axis: LogSoftmax(axis), call.value(0))
+    return along_axis(call, LogSoftmax, call.value(0), call.opset)
 
 
-def _along(call: Call, make: Callable[[int], Op], x: Value) -> Value:
-    """An operator along an axis; until opset 12 along that axis and all after it, as if one."""
+def along_axis(
+    call: Call,
+    make: type[Softmax] | type[LogSoftmax],
+    x: Operand,
+    opset: int,
+    part: str = "",
+) -> Value:
+    """An operator along the node's axis; until opset 12 along it and all after it, as if one."""
     shape = x.type.shape
-    axis = normalize_axis(call.int_("axis", -1 if call.opset >= 13 else 1), max(len(shape), 1))
-    if call.opset >= 13 or math.prod(shape[axis + 1 :]) == 1:
-        return call.emit(make(axis), x)
+    axis = normalize_axis(call.int_("axis", -1 if opset >= 13 else 1), max(len(shape), 1))
+    if opset >= 13 or math.prod(shape[axis + 1 :]) == 1:
+        return call.emit(make(axis), x, part=part)
     flat = (math.prod(shape[:axis]), math.prod(shape[axis:]))
-    return call.chain((Reshape(flat), x), (make(1),), (Reshape(shape),))
+    return call.chain((Reshape(flat), x), (make(1),), (Reshape(shape),), part=part)
 
 
 def batch_norm(call: Call) -> Value:

@@ -15,6 +15,7 @@ import numpy as np
 from irprune.frontends.onnx.call import Call, Lowering
 from irprune.frontends.onnx.constants import AS_INTEGERS
 from irprune.frontends.onnx.convolution import affine, convolve, multiply
+from irprune.frontends.onnx.elementwise import along_axis
 from irprune.frontends.onnx.scope import Operand, Stored
 from irprune.frontends.onnx.tensors import dtype_of
 from irprune.frontends.onnx.windows import average, spatial_axes
@@ -28,6 +29,7 @@ from irprune.ir.ops import (
     Quantize,
     ReduceMean,
     Sigmoid,
+    Softmax,
 )
 from irprune.ir.types import DType, Quant, TensorType, dims
 
@@ -166,6 +168,11 @@ def sigmoid_part(call: Call, x: Operand) -> Value:
 def leaky_relu_part(call: Call, x: Operand) -> Value:
     """LeakyRelu of reals."""
     return call.emit(LeakyRelu(call.float_("alpha", 0.01)), x, part="reals")
+
+
+def softmax_part(call: Call, x: Operand) -> Value:
+    """Softmax of reals, as in the opset that the node names."""
+    return along_axis(call, Softmax, x, call.int_("opset"), part="reals")
 
 
 def average_pool_part(call: Call, x: Operand) -> Value:

@@ -133,6 +133,7 @@ MICROSOFT: Mapping[str, Lowering] = {
     "QLinearLeakyRelu": quantization.qlinear_unary(quantization.leaky_relu_part),
     "QLinearMul": quantization.qlinear_binary(ops.Mul()),
     "QLinearSigmoid": quantization.qlinear_unary(quantization.sigmoid_part),
+    "QLinearSoftmax": quantization.qlinear_unary(quantization.softmax_part),
     "QuantizeLinear": quantization.quantize_linear,
 }
 """What onnxruntime's quantizer writes beside the standard operators."""

@@ -127,7 +127,8 @@ class _Sweep:
         if made is None or made.quant is None:
             return
         if op.bias is not None and len(node.inputs) > op.bias:
-            bias = self._bias(node.inputs[op.bias], *operands)
+            x, w = (value.type for value in operands)
+            bias = self._bias(node.inputs[op.bias], x, w, made)
             if bias is None:
                 return
             operands.append(bias)
@@ -146,10 +147,10 @@ class _Sweep:
         divisor = self._real(operands[1])
         return divisor is not None and bool(np.all(divisor != 0))
 
-    def _bias(self, bias: Value, x: Value, w: Value) -> Value | None:
+    def _bias(self, bias: Value, x: TensorType, w: TensorType, output: TensorType) -> Value | None:
         """The bias in the scale of the products; None where it is no constant or does not fit."""
         real = self._real(self.stored.get(bias, bias))
-        made = None if real is None else integer_bias(real, x.type, w.type)
+        made = None if real is None else integer_bias(real, x, w, output)
         if made is None:
             return None
         array, quant = made

@@ -46,12 +46,18 @@ def integer_output(op: Op, inputs: Sequence[TensorType], output: TensorType) -> 
     return next((t for t in _candidates(op, inputs[0], output) if accepts(op, inputs, t)), None)
 
 
-def integer_bias(real: Array, x: TensorType, w: TensorType) -> tuple[Array, Quant] | None:
-    """A bias in the scale of the products it is added to; None where 32 bits do not hold it."""
+def integer_bias(
+    real: Array, x: TensorType, w: TensorType, output: TensorType
+) -> tuple[Array, Quant] | None:
+    """A bias in the scale of the products it is added to.
+
+    None where 32 bits do not hold it, or where that scale is too coarse for the output's.
+    """
     scales = scale(x) * np.asarray(quantization(w).scale, np.float64)
     whole = np.rint(real.astype(np.float64) / scales)
     low, high = DType.I32.limits
-    if not np.all((whole >= low) & (whole <= high)):
+    fits = np.all((whole >= low) & (whole <= high))
+    if not fits or np.any(np.abs(whole * scales - real) > scale(output) / 2):
         return None
     axis = None if scales.size == 1 else 0
     return whole.astype(np.int32), Quant(tuple(scales.tolist()), (0,) * scales.size, axis)

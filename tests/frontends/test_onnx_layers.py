@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.onnx_models import Form, agrees_with_onnxruntime, node, one, real
+from tests.onnx_models import Form, agrees_with_onnxruntime, node, one, reals
+
+real = reals(0)
 
 W, W1, B = real(4, 3, 3, 2), real(4, 3, 3), real(4)
 T, T1 = real(3, 2, 3, 4), real(3, 2, 4)

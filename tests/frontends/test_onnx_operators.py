@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.onnx_models import Form, agrees_with_onnxruntime, floats, ints, node, one, real, scalar
+from tests.onnx_models import Form, agrees_with_onnxruntime, floats, ints, node, one, reals, scalar
+
+real = reals(1)
 
 COORDINATES = (
     "half_pixel",

@@ -20,7 +20,6 @@ from irprune.ir.graph import Graph, Value
 from irprune.ir.op import Op
 from irprune.ir.ops.conv import in_layout
 from irprune.ir.types import DType, Quant, Shape
-from irprune.passes.rewrite.drop_dead import drop_dead
 from tests.quantized import Net, fused, steps_apart
 from tests.rewrites import kinds, random_inputs
 
@@ -272,13 +271,27 @@ def test_moves_after_a_dequantize_are_exact() -> None:
     holds()
 
 
-def test_a_bias_that_32_bits_do_not_hold_stays_on_reals() -> None:
+@pytest.mark.parametrize(
+    ("product", "bias", "output", "fits"),
+    [
+        (2.0**-20, 2047.9, 1.0, True),
+        (2.0**-20, 2048.1, 1.0, False),  # more than 31 bits
+        (0.25, 0.125, 0.25, True),
+        (0.25, 0.125, 0.125, False),  # half of 0.25 is lost, a step of the output
+        (0.25, 0.25, 0.125, True),
+    ],
+)
+def test_a_float_bias_is_stored_where_that_keeps_it(
+    product: float, bias: float, output: float, fits: bool
+) -> None:
     b = Builder("net")
-    x = b.add(ops.Dequantize(), b.input("x", (1, 2), DType.I8, Quant((1e-3,), (0,))))
-    stored = b.constant("w", np.ones((1, 2), np.int8), Quant((1e-3,), (0,)))
-    for bias, expected in ((2147.0, ["Dense"]), (2148.0, ["Dequantize"] * 2 + ["Dense"])):
-        b_ = b.constant("b", np.asarray([bias], np.float32))
-        y = b.add(ops.Dense(), x, b.add(ops.Dequantize(), stored), b_)
-        graph = b.finish([b.add(ops.Quantize(DType.I8, Quant((1.0,), (0,))), y)])
-        after = fused(drop_dead(graph))
-        assert kinds(after)[: len(expected)] == expected
+    x = b.add(ops.Dequantize(), b.input("x", (1, 2), DType.I8, Quant((1.0,), (0,))))
+    stored = b.constant("w", np.ones((1, 2), np.int8), Quant((product,), (0,)))
+    w = b.add(ops.Dequantize(), stored)
+    y = b.add(ops.Dense(), x, w, b.constant("b", np.asarray([bias], np.float32)))
+    graph = b.finish([b.add(ops.Quantize(DType.I8, Quant((output,), (0,))), y)])
+    after = fused(graph)
+    if fits:
+        assert kinds(after) == ["Dense"]
+    else:
+        assert after is graph
