@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from irprune.ir.analysis import analysis
-from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.graph import Graph, Value
 from irprune.ir.types import Bytes
 from irprune.passes.analysis.deployment import Precision, stored_bytes
 
@@ -25,11 +25,13 @@ class Step:
     Attributes:
         reads: buffers it reads, each once; constants have no buffer.
         makes: buffers of its outputs; () for a view.
+        after: steps that make its operands, views among them, each once; it runs after those.
         overwrites: whether its output may be written over a buffer it reads.
     """
 
     reads: tuple[int, ...]
     makes: tuple[int, ...]
+    after: tuple[int, ...] = ()
     overwrites: bool = False
 
 
@@ -56,12 +58,14 @@ class Timeline:
 
     Attributes:
         order: step indices, as run.
-        live: for each step of the order, the buffers in memory; one that was overwritten is not.
+        live: for each step of the order, the buffers in memory; one that is overwritten is not.
+        replaced: for each step of the order, the buffer its output is written over; None for none.
         usage: for each step of the order, the bytes in memory.
     """
 
     order: tuple[int, ...]
     live: tuple[frozenset[int], ...]
+    replaced: tuple[int | None, ...]
     usage: tuple[Bytes, ...]
 
     @property
@@ -112,8 +116,7 @@ def memory_model(
     if exclude_inputs:
         sizes = [Bytes(0) if at in inputs else size for at, size in enumerate(sizes)]
     outputs = frozenset(index[value] for value in graph.outputs if value in index)
-    steps = tuple(_step(node, index) for node in graph.nodes)
-    return MemoryModel(tuple(sizes), inputs, outputs, steps)
+    return MemoryModel(tuple(sizes), inputs, outputs, _steps(graph, index))
 
 
 def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline:
@@ -124,7 +127,7 @@ def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline
     order = range(len(model.steps)) if order is None else order
     waiting = _reader_counts(model)
     live = set(model.inputs)
-    sets, usage = [], []
+    sets, all_replaced, usage = [], [], []
     for position, at in enumerate(order):
         step = model.steps[at]
         for buffer in step.reads:
@@ -132,11 +135,12 @@ def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline
         replaced = overwritten(model, step, waiting) if step.overwrites else None
         live = (live - {replaced}) | set(step.makes)
         sets.append(frozenset(live))
+        all_replaced.append(replaced)
         usage.append(Bytes(sum(model.sizes[b] for b in live)))
         for buffer in (*step.reads, *step.makes, *(model.inputs if position == 0 else ())):
             if waiting[buffer] == 0 and buffer not in model.outputs:
                 live.discard(buffer)
-    return Timeline(tuple(order), tuple(sets), tuple(usage))
+    return Timeline(tuple(order), tuple(sets), tuple(all_replaced), tuple(usage))
 
 
 def overwritten(model: MemoryModel, step: Step, waiting: Sequence[int]) -> int | None:
@@ -176,11 +180,18 @@ def imprecise_bytes(model: MemoryModel, step: Step, *, in_place: bool = False) -
     return Bytes(read if in_place and step.overwrites and fits else read + made)
 
 
-def _step(node: Node, index: Mapping[Value, int]) -> Step:
-    reads = tuple(dict.fromkeys(index[v] for v in node.inputs if v in index))
-    if node.op.alias() is not None:
-        return Step(reads, ())
-    return Step(reads, tuple(index[v] for v in node.outputs), node.op.overwrites())
+def _steps(graph: Graph, index: Mapping[Value, int]) -> tuple[Step, ...]:
+    made_at: dict[Value, int] = {}
+    steps = []
+    for at, node in enumerate(graph.nodes):
+        operands = [v for v in dict.fromkeys(node.inputs) if v in index]
+        reads = tuple(dict.fromkeys(index[v] for v in operands))
+        after = tuple(dict.fromkeys(made_at[v] for v in operands if v in made_at))
+        view = node.op.alias() is not None
+        makes = () if view else tuple(index[v] for v in node.outputs)
+        steps.append(Step(reads, makes, after, node.op.overwrites()))
+        made_at |= dict.fromkeys(node.outputs, at)
+    return tuple(steps)
 
 
 def _reader_counts(model: MemoryModel) -> list[int]:

@@ -33,6 +33,8 @@ def memory_model_of(case: dict[str, Any]) -> tuple[MemoryModel, dict[int, int]]:
     steps: list[Step] = []
     step_of: dict[int, int] = {}
     for node in case["nodes"]:
+        sources = dict.fromkeys(source for source, _ in node["inputs"])
+        after = tuple(step_of[source] for source in sources if source in step_of)
         reads = tuple(dict.fromkeys(buffer[source, port] for source, port in node["inputs"]))
         made = []
         for port, size in enumerate(node["out"]):
@@ -48,7 +50,7 @@ def memory_model_of(case: dict[str, Any]) -> tuple[MemoryModel, dict[int, int]]:
             inputs.update(made)
             continue
         step_of[node["id"]] = len(steps)
-        steps.append(Step(reads, tuple(made), bool(node["inplace"])))
+        steps.append(Step(reads, tuple(made), after, bool(node["inplace"])))
     model = MemoryModel(tuple(sizes), frozenset(inputs), frozenset(outputs), tuple(steps))
     return model, step_of
 
@@ -74,7 +76,9 @@ def models(draw: st.DrawFn) -> MemoryModel:
     for _ in range(draw(st.integers(1, 7))):
         reads = tuple(draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=3)))
         made = draw(st.integers(0, 2))
-        steps.append(Step(reads, tuple(range(len(sizes), len(sizes) + made)), made == 1))
+        makes = tuple(range(len(sizes), len(sizes) + made))
+        after = tuple(at for at, step in enumerate(steps) if not {*step.makes}.isdisjoint(reads))
+        steps.append(Step(reads, makes, after, made == 1))
         sizes += [draw(st.integers(1, 3)) for _ in range(made)]
     outputs = draw(st.frozensets(st.integers(0, len(sizes) - 1), max_size=2))
     return MemoryModel(tuple(map(Bytes, sizes)), inputs, outputs, tuple(steps))
