@@ -55,5 +55,9 @@ class UnsupportedOp(IrpruneError):
     """Operators (or forms of them) that irprune does not know; all of a model's at once."""
 
 
+class InvalidPlan(IrpruneError):
+    """A placement of tensors that would let one overwrite another, or is for another model."""
+
+
 class UsageError(IrpruneError):
     """A request that cannot be met as it was put: an option, a budget, a missing shape."""
