@@ -23,6 +23,38 @@ def usage_by_definition(model: MemoryModel) -> list[int]:
     return usage
 
 
+def least_peak_by_enumeration(model: MemoryModel) -> int:
+    """The least peak of all orders, each of which is run; one is left where it is no better."""
+    best = sum(model.sizes) + 1
+
+    def run(done: frozenset[int], live: frozenset[int], peak: int) -> None:
+        nonlocal best
+        if peak >= best:
+            return
+        if len(done) == len(model.steps):
+            best = peak
+            return
+        for at, step in enumerate(model.steps):
+            if at in done or not done.issuperset(step.after):
+                continue
+            after = done | {at}
+            held = live | {*step.makes}
+            dead = {b for b in held if _is_dead(model, after, b)}
+            fits = [b for b in dead.intersection(step.reads) if step.overwrites]
+            same = [b for b in fits if model.sizes[b] == model.sizes[step.makes[0]]]
+            usage = sum(model.sizes[b] for b in held.difference(same[:1]))
+            run(after, held - dead, max(peak, usage))
+
+    run(frozenset(), model.inputs, 0)
+    return best
+
+
+def _is_dead(model: MemoryModel, done: frozenset[int], buffer: int) -> bool:
+    """Whether nobody will read a buffer any more, nor find it among the outputs."""
+    readers = {at for at, step in enumerate(model.steps) if buffer in step.reads}
+    return buffer not in model.outputs and readers <= done
+
+
 def _birth(model: MemoryModel, buffer: int) -> int:
     """The step that makes a buffer; the first for an input."""
     made = (at for at, step in enumerate(model.steps) if buffer in step.makes)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from irprune.ir.build import Builder
 from irprune.ir.ops import Flatten, Relu
@@ -21,38 +19,8 @@ from irprune.passes.analysis.liveness import (
     memory_model,
     timeline,
 )
+from tests.memory_models import memory_model_of, memory_models
 from tests.oracles import usage_by_definition
-
-
-def memory_model_of(case: dict[str, Any]) -> tuple[MemoryModel, dict[int, int]]:
-    """The case's graph as buffers and steps, and the step index of each of its node ids."""
-    buffer: dict[tuple[int, int], int] = {}
-    sizes: list[Bytes] = []
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-    steps: list[Step] = []
-    step_of: dict[int, int] = {}
-    for node in case["nodes"]:
-        sources = dict.fromkeys(source for source, _ in node["inputs"])
-        after = tuple(step_of[source] for source in sources if source in step_of)
-        reads = tuple(dict.fromkeys(buffer[source, port] for source, port in node["inputs"]))
-        made = []
-        for port, size in enumerate(node["out"]):
-            if node["view"]:
-                buffer[node["id"], port] = reads[0]
-                continue
-            buffer[node["id"], port] = len(sizes)
-            made.append(len(sizes))
-            sizes.append(Bytes(size))
-        if node["output"]:
-            outputs.update(buffer[node["id"], port] for port in range(len(node["out"])))
-        if node["input"]:
-            inputs.update(made)
-            continue
-        step_of[node["id"]] = len(steps)
-        steps.append(Step(reads, tuple(made), after, bool(node["inplace"])))
-    model = MemoryModel(tuple(sizes), frozenset(inputs), frozenset(outputs), tuple(steps))
-    return model, step_of
 
 
 def test_peaks_of_shared_cases(shared: Path) -> None:
@@ -67,24 +35,7 @@ def test_peaks_of_shared_cases(shared: Path) -> None:
         assert imprecise_peak(model, in_place=True) == case["imprecise_add_inplace"], case["name"]
 
 
-@st.composite
-def models(draw: st.DrawFn) -> MemoryModel:
-    """Steps that read any earlier buffers; sizes collide often, so that overwriting happens."""
-    sizes = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(1, 2)))]
-    inputs = frozenset(range(len(sizes)))
-    steps = []
-    for _ in range(draw(st.integers(1, 7))):
-        reads = tuple(draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=3)))
-        made = draw(st.integers(0, 2))
-        makes = tuple(range(len(sizes), len(sizes) + made))
-        after = tuple(at for at, step in enumerate(steps) if not {*step.makes}.isdisjoint(reads))
-        steps.append(Step(reads, makes, after, made == 1))
-        sizes += [draw(st.integers(1, 3)) for _ in range(made)]
-    outputs = draw(st.frozensets(st.integers(0, len(sizes) - 1), max_size=2))
-    return MemoryModel(tuple(map(Bytes, sizes)), inputs, outputs, tuple(steps))
-
-
-@given(models())
+@given(memory_models())
 def test_a_timeline_is_what_the_convention_says(model: MemoryModel) -> None:
     assert list(timeline(model).usage) == usage_by_definition(model)
 

@@ -1,0 +1,160 @@
+"""What running a step, or taking one back, does to the bytes in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from irprune.ir.types import Bytes
+from irprune.passes.analysis.ordering.structure import Structure
+
+
+class Sized:
+    """A structure with the sizes of its buffers.
+
+    Attributes:
+        structure: the structure.
+        made: for each step, bytes of its outputs.
+        kept: for each step, bytes of those that outlive it.
+        frees: for each step, (other readers, bytes) of each buffer that may die with it.
+        overwrites: for each step, the other readers of each buffer that its output fits in.
+        unread: bytes of inputs that nobody reads, in memory at the first step only.
+        start: bytes in memory before the first step, without those.
+        end: bytes in memory after the last step.
+        lower_bound: bytes that every order needs.
+    """
+
+    def __init__(self, structure: Structure, sizes: Sequence[int]) -> None:
+        self.structure = structure
+        steps = structure.steps
+        self.made = [sum(sizes[b] for b in step.makes) for step in steps]
+        self.kept = [sum(sizes[b] for b in kept) for kept in structure.keeps]
+        self.frees = [[(r.others, sizes[r.buffer]) for r in readers] for readers in structure.frees]
+        self.overwrites = [
+            [r.others for r in readers if sizes[r.buffer] == made]
+            for readers, made in zip(structure.overwrites, self.made, strict=True)
+        ]
+        self.unread = sum(sizes[b] for b in structure.unread)
+        self.start = sum(sizes[b] for b in structure.inputs) - self.unread
+        self.end = sum(sizes[b] for b in structure.outputs)
+        self.lower_bound = self._lower_bound(sizes)
+
+    def _lower_bound(self, sizes: Sequence[int]) -> Bytes:
+        """The most that is surely in memory at one step, however it may overwrite."""
+        if not self.structure.steps:
+            return Bytes(0)
+        surely = self.structure.surely_live @ np.asarray(sizes, np.int64)
+        for at, fits in enumerate(self.overwrites):
+            if fits:
+                surely[at] -= self.made[at]
+        return Bytes(max(int(surely.max()), self.start + self.unread))
+
+    def peak(self, order: Sequence[int]) -> Bytes:
+        """The peak of an order, which must run each step once, after what makes its operands."""
+        forward = Forward(self)
+        state, live, peak = 0, self.start, 0
+        for step in order:
+            usage, live = forward.move(state, live, step)
+            state |= 1 << step
+            peak = max(peak, usage)
+        return Bytes(peak)
+
+
+class Direction(ABC):
+    """A way through all sets of executed steps, one step at a time.
+
+    A state is the mask of the steps that were moved so far. Bytes that are live between steps
+    depend on the state alone, not on the way to it, since a buffer that was written over is dead
+    thereafter in any case.
+
+    Attributes:
+        needs: for each step, the mask of steps that must have moved before it.
+        unlocks: for each step, the mask of steps that wait for it.
+        start: live bytes where nothing has moved.
+        harms: for each step, the mask of steps that may lose by its moving before them.
+        forced: states through which every way goes.
+    """
+
+    needs: Sequence[int]
+    unlocks: Sequence[int]
+    start: int
+    harms: Sequence[int]
+    forced: frozenset[int]
+
+    def __init__(self, sized: Sized) -> None:
+        self.sized = sized
+        self.everything = (1 << len(sized.made)) - 1
+
+    @abstractmethod
+    def move(self, state: int, live: int, step: int) -> tuple[int, int]:
+        """Bytes in memory while the step runs, and those live on the other side of it."""
+
+    @abstractmethod
+    def executed(self, moved: Sequence[int]) -> tuple[int, ...]:
+        """Steps in the order in which they run, from that in which they moved."""
+
+
+class Forward(Direction):
+    """From the first step to the last."""
+
+    def __init__(self, sized: Sized) -> None:
+        super().__init__(sized)
+        structure = sized.structure
+        self.needs, self.unlocks = structure.before, structure.after
+        self.start = sized.start
+        self.harms = (0,) * len(self.needs)
+        self.forced = structure.forced
+
+    def move(self, state: int, live: int, step: int) -> tuple[int, int]:
+        """See Direction."""
+        sized, waiting = self.sized, ~state
+        usage = live + sized.made[step]
+        if state == 0:
+            usage += sized.unread
+        for others in sized.overwrites[step]:
+            if others & waiting == 0:
+                usage -= sized.made[step]
+                break
+        live += sized.kept[step]
+        for others, size in sized.frees[step]:
+            if others & waiting == 0:
+                live -= size
+        return usage, live
+
+    def executed(self, moved: Sequence[int]) -> tuple[int, ...]:
+        """See Direction."""
+        return tuple(moved)
+
+
+class Backward(Direction):
+    """From the last step to the first: a state holds the steps that run last."""
+
+    def __init__(self, sized: Sized) -> None:
+        super().__init__(sized)
+        structure = sized.structure
+        self.needs, self.unlocks = structure.after, structure.before
+        self.start = sized.end
+        self.harms = structure.disturbs
+        self.forced = frozenset(self.everything ^ state for state in structure.forced)
+
+    def move(self, state: int, live: int, step: int) -> tuple[int, int]:
+        """See Direction."""
+        sized = self.sized
+        live -= sized.kept[step]
+        for others, size in sized.frees[step]:
+            if others & state == 0:
+                live += size
+        usage = live + sized.made[step]
+        if state | 1 << step == self.everything:
+            usage += sized.unread
+        for others in sized.overwrites[step]:
+            if others & state == 0:
+                usage -= sized.made[step]
+                break
+        return usage, live
+
+    def executed(self, moved: Sequence[int]) -> tuple[int, ...]:
+        """See Direction."""
+        return tuple(reversed(moved))
