@@ -52,7 +52,7 @@ def wide_first() -> Graph:
 def test_a_better_order_is_found_and_keeps_every_node() -> None:
     graph = wide_first()
     found = schedule(graph)
-    # By hand, in channels of 64 bytes. As given: x 4 + end 32, + begin 64, end + begin + thin = 128.
+    # By hand, in channels of 64 bytes. As given: x 4 + end 32, + begin 64, end + begin + thin 128.
     # At best: x + begin, x + begin + thin = 100, x + thin + end; the sum is written over thin.
     assert (given_peak(graph), found.peak, found.proven) == (128 * 64, 100 * 64, True)
     after = reorder(graph, found)
