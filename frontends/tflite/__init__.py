@@ -1,5 +1,6 @@
 """Read TFLite files, float or fully quantized."""
 
-from irprune.frontends.tflite.read import read_tflite
+from irprune.frontends.tflite.model import TFLiteModel
+from irprune.frontends.tflite.read import read_tflite, read_tflite_file
 
-__all__ = ["read_tflite"]
+__all__ = ["TFLiteModel", "read_tflite", "read_tflite_file"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,6 +34,11 @@ class Scope:
         self.file = file
         self.builder = builder
         self._values: dict[int, Value] = {}
+
+    @property
+    def values(self) -> Mapping[int, Value]:
+        """The value that each tensor has become, by the tensor's index."""
+        return self._values
 
     def value(self, index: int) -> Value:
         """The value of a tensor; InvalidModel where nothing has made it yet."""

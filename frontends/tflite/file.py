@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import tflite
 
+from irprune.frontends.tflite.plan import PLAN_NAME, parse_plan
 from irprune.ir.errors import InvalidModel, UnsupportedOp
 from irprune.ir.types import Array, DType, Quant, Shape, TensorType
 
 IDENTIFIER = b"TFL3"
+MAX_BYTES = 2**31
+"""The format's offsets reach no further."""
 MOST_DIMENSIONS = 8
 """No kernel of TFLite takes more."""
 
@@ -190,14 +193,32 @@ class ModelFile:
     def tensor(self, index: int) -> Tensor:
         """A tensor by its index; UnsupportedOp where it is of a kind that irprune lacks."""
         if index not in self._tensors:
-            if not 0 <= index < self._tensor_count:
+            if not 0 <= index < self.tensor_count:
                 raise InvalidModel(f"there is no tensor {index}")
             self._tensors[index] = self._tensor(read(self._graph.Tensors, index), index)
         return self._tensors[index]
 
     @cached_property
-    def _tensor_count(self) -> int:
+    def tensor_count(self) -> int:
+        """How many tensors there are, constants among them."""
         return int(read(self._graph.TensorsLength))
+
+    @cached_property
+    def plan(self) -> tuple[int, ...] | None:
+        """The offsets of the memory plan, which may be for another model; None where it has none.
+
+        Raises:
+            InvalidPlan: the plan is damaged.
+        """
+        found = None
+        for entry in self._tables(self._model, "Metadata"):
+            name = read(entry.Name) or b""
+            self._spend(len(name))
+            if name == PLAN_NAME:  # the runtime follows the last
+                found = self._content(read(entry.Buffer), "the memory plan")
+                found = np.empty(0, np.uint8) if found is None else found
+                self._spend(found.size)
+        return None if found is None else parse_plan(found.tobytes())
 
     def _tensor(self, table: Any, index: int) -> Tensor:
         name = self._text(table.Name) or f"tensor{index}"
@@ -235,20 +256,25 @@ class ModelFile:
 
     def _constant(self, index: int, declared: TensorType, name: str) -> Array | None:
         """The data of a tensor: a read-only view of the file's bytes; None where it has none."""
+        data = self._content(index, f"tensor '{name}'")
+        if data is None:
+            return None
+        if data.size != declared.nbytes:
+            raise InvalidModel(f"tensor '{name}' is {declared} but has {data.size} bytes of data")
+        return np.frombuffer(data, declared.dtype.numpy).reshape(declared.shape)
+
+    def _content(self, index: int, what: str) -> Array | None:
+        """The bytes of a buffer: a view of the file's; None where there are none."""
         if index >= read(self._model.BuffersLength):
-            raise InvalidModel(f"tensor '{name}' is in buffer {index}, which is not there")
+            raise InvalidModel(f"{what} is in buffer {index}, which is not there")
         buffer = read(self._model.Buffers, index)
         data = read(buffer.DataAsNumpy)
         offset, size = read(buffer.Offset), read(buffer.Size)
         if offset > 1 and size > 1:  # beyond the flatbuffer, as files of 2 GiB and more have it
             if offset + size > len(self._data):
-                raise InvalidModel(f"the data of tensor '{name}' lie outside the file")
-            data = np.frombuffer(self._data, np.uint8, size, offset)
-        if isinstance(data, int) or data.size == 0:
-            return None
-        if data.size != declared.nbytes:
-            raise InvalidModel(f"tensor '{name}' is {declared} but has {data.size} bytes of data")
-        return np.frombuffer(data, declared.dtype.numpy).reshape(declared.shape)
+                raise InvalidModel(f"the data of {what} lie outside the file")
+            return np.frombuffer(self._data, np.uint8, size, offset)
+        return None if isinstance(data, int) or data.size == 0 else np.asarray(data)
 
     def _code(self, table: Any) -> tuple[int, str]:
         """An operator code and its name; the code was a byte before there were too many."""

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from irprune.frontends.lowering import Unsupported
 from irprune.frontends.tflite.call import Call, Scope
-from irprune.frontends.tflite.file import ModelFile
+from irprune.frontends.tflite.file import MAX_BYTES, ModelFile
+from irprune.frontends.tflite.model import TFLiteModel, tflite_model
 from irprune.frontends.tflite.table import LOWERINGS
 from irprune.ir.build import Builder
 from irprune.ir.errors import InvalidModel, IrpruneError, UnsupportedOp
 from irprune.ir.graph import Graph
-
-MAX_BYTES = 2**31
-"""The format's offsets reach no further."""
 
 
 def read_tflite(source: Path | bytes, name: str = "") -> Graph:
@@ -35,13 +33,35 @@ def read_tflite(source: Path | bytes, name: str = "") -> Graph:
         InvalidModel: the file cannot be read, is damaged or contradicts itself.
         UnsupportedOp: it has operators that irprune does not know, all of them in one message.
     """
-    where = name or (str(source) if isinstance(source, Path) else "model")
-    stem = source.stem if isinstance(source, Path) else where
     try:
-        data = _contents(source) if isinstance(source, Path) else source
-        return _lower(ModelFile(data), Builder(name or stem), where)
+        return _lower(source, name)[0]
     except IrpruneError as error:
-        raise error.at(where) from None
+        raise error.at(_place(source, name)) from None
+
+
+def read_tflite_file(source: Path | bytes, name: str = "") -> TFLiteModel:
+    """Read a TFLite model with what it takes to plan its memory and to edit its file.
+
+    Args:
+        source: the file, or its bytes.
+        name: what errors and sources call the model; the path where empty.
+
+    Raises:
+        InvalidModel: as ``read_tflite``, or the runtime would keep less of a tensor than it has.
+        UnsupportedOp: as ``read_tflite``.
+        InvalidPlan: the file has a memory plan that is damaged. One that does not fit the model
+            is no error here: ``check_plan`` tells.
+    """
+    try:
+        graph, scope = _lower(source, name)
+        return tflite_model(graph, scope)
+    except IrpruneError as error:
+        raise error.at(_place(source, name)) from None
+
+
+def _place(source: Path | bytes, name: str) -> str:
+    """What errors call a model."""
+    return name or (str(source) if isinstance(source, Path) else "model")
 
 
 def _contents(path: Path) -> bytes:
@@ -53,7 +73,12 @@ def _contents(path: Path) -> bytes:
         raise InvalidModel(f"cannot be read: {error.strerror}") from None
 
 
-def _lower(file: ModelFile, builder: Builder, where: str) -> Graph:
+def _lower(source: Path | bytes, name: str) -> tuple[Graph, Scope]:
+    """The graph, and the values that tensors have become."""
+    where = _place(source, name)
+    stem = source.stem if isinstance(source, Path) else where
+    file = ModelFile(_contents(source) if isinstance(source, Path) else source)
+    builder = Builder(name or stem)
     scope = Scope(file, builder)
     for index in file.inputs:
         _add_input(scope, index)
@@ -75,7 +100,7 @@ def _lower(file: ModelFile, builder: Builder, where: str) -> Graph:
             for index in operator.outputs:
                 scope.stand_in(index)
     unsupported.raise_if_any(where)
-    return builder.finish([scope.value(index) for index in file.outputs])
+    return builder.finish([scope.value(index) for index in file.outputs]), scope
 
 
 def _add_input(scope: Scope, index: int) -> None:

@@ -1,0 +1,93 @@
+"""A graph together with the file it came from: which tensor is which value, and what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from irprune.frontends.tflite.call import Scope
+from irprune.frontends.tflite.file import ModelFile, Operator
+from irprune.ir.errors import InvalidModel
+from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.types import Bytes
+from irprune.passes.analysis.offline_plan import Operation, RuntimeModel
+
+
+@dataclass(frozen=True, eq=False)
+class TFLiteModel:
+    """What planning the memory of a file needs.
+
+    Attributes:
+        graph: the model as ``read_tflite`` gives it.
+        tensors: the file's index of each value's tensor. Values between the nodes of one operator
+            have none, and neither have constants.
+        operators: the file's index of each node's operator, by the node's position.
+        runtime: the file's own tensors and operators. Some may be in no graph: shape arithmetic
+            that was done on reading runs on the device all the same.
+        plan: the memory plan in the file; None where it has none.
+    """
+
+    graph: Graph
+    tensors: Mapping[Value, int]
+    operators: tuple[int, ...]
+    runtime: RuntimeModel
+    plan: tuple[int, ...] | None
+
+
+def tflite_model(graph: Graph, scope: Scope) -> TFLiteModel:
+    """A graph with the file of which its values are made.
+
+    Raises:
+        InvalidModel: the file gives a tensor another size than its operator does.
+        InvalidPlan: the file's memory plan is damaged.
+        UnsupportedOp: it has a tensor of a kind that irprune lacks, which no operator reads.
+    """
+    file = scope.file
+    index = {operator.name: operator.index for operator in file.operators}
+    operators = tuple(index[node.source.name] for node in graph.nodes)
+    for tensor, value in scope.values.items():
+        _check_size(file, tensor, value)
+    return TFLiteModel(
+        graph=graph,
+        tensors={v: tensor for tensor, v in scope.values.items() if v not in graph.constants},
+        operators=operators,
+        runtime=_runtime(file, operators, graph.nodes),
+        plan=file.plan,
+    )
+
+
+def _check_size(file: ModelFile, index: int, value: Value) -> None:
+    """The runtime keeps what the file declares, also where the graph knows better."""
+    tensor = file.tensor(index)
+    if tensor.data is None and tensor.type.nbytes != value.type.nbytes:
+        raise InvalidModel(
+            f"declares {tensor.type.nbytes} bytes for tensor '{tensor.name}', "
+            f"which has {value.type.nbytes}",
+            hint="convert the model with fixed shapes",
+        )
+
+
+def _runtime(file: ModelFile, operators: Sequence[int], nodes: Sequence[Node]) -> RuntimeModel:
+    tensors = [file.tensor(index) for index in range(file.tensor_count)]
+    kept = {i: tensor.type.nbytes for i, tensor in enumerate(tensors) if tensor.data is None}
+    made_of: dict[int, list[Node]] = {operator.index: [] for operator in file.operators}
+    for index, node in zip(operators, nodes, strict=True):
+        made_of[index].append(node)
+    return RuntimeModel(
+        names=tuple(tensor.name for tensor in tensors),
+        sizes=kept,
+        inputs=frozenset(file.inputs),
+        outputs=frozenset(file.outputs) & kept.keys(),
+        operations=tuple(_operation(o, made_of[o.index], kept) for o in file.operators),
+    )
+
+
+def _operation(operator: Operator, nodes: Sequence[Node], kept: Mapping[int, Bytes]) -> Operation:
+    moves_nothing = bool(nodes) and all(node.op.alias() is not None for node in nodes)
+    return Operation(
+        reads=tuple(dict.fromkeys(tensor for tensor in operator.inputs if tensor in kept)),
+        makes=tuple(tensor for tensor in operator.outputs if tensor in kept),
+        # Every view of TFLite is one of its first operand; the others say its shape.
+        view=moves_nothing and operator.inputs[0] in kept,
+        overwrites=any(node.op.overwrites() for node in nodes),
+    )
