@@ -37,11 +37,8 @@ def tflm(model: bytes, inputs: Sequence[Array]) -> Run:
 def _usage(print_allocations: Callable[[], None]) -> tuple[int, int, int]:
     """Head, tail and total, which the runtime prints to the file descriptor 2."""
     text = stderr_of(print_allocations)
-    total, head, tail = (
-        int(re.search(rf"Arena allocation {part} (\d+) bytes", text)[1])
-        for part in ("total", "head", "tail")
-    )
-    return head, tail, total
+    used = {part: int(size) for part, size in re.findall(r"Arena allocation (\w+) (\d+) b", text)}
+    return used["head"], used["tail"], used["total"]
 
 
 def stderr_of(function: Callable[[], None]) -> str:

@@ -40,6 +40,11 @@ def read_onnx(source: Path | ModelProto, shapes: Mapping[str, Shape] | None = No
         data = source.read_bytes()
     except OSError as error:
         raise InvalidModel(f"cannot be read: {error.strerror}", where=str(source)) from None
+    return read_onnx_bytes(data, source, shapes)
+
+
+def read_onnx_bytes(data: bytes, source: Path, shapes: Mapping[str, Shape] | None = None) -> Graph:
+    """As ``read_onnx``, for the bytes that a file has or will have."""
     skeleton, payloads = cut_weights(data)
     del data
     try:
