@@ -14,7 +14,7 @@ from irprune.passes.analysis.liveness import MemoryModel, memory_model
 from irprune.passes.analysis.ordering import solver
 from irprune.passes.analysis.ordering.beam import beam
 from irprune.passes.analysis.ordering.moves import Backward, Forward, Sized
-from irprune.passes.analysis.ordering.search import Found, Search
+from irprune.passes.analysis.ordering.search import Found, search
 from irprune.passes.analysis.ordering.structure import structure_of
 
 WIDTHS = (1, 8, 64, 512)
@@ -91,12 +91,11 @@ def improved(
     """
     start = time.monotonic()
     best = _Best(sized, hint)
-    search = Search(sized)
-    best.take(search.run(best.peak, start + time_limit / 10))
+    best.take(search(sized, best.peak, best.bound, start + time_limit / 10))
     if not best.proven:
         best.widen(start + time_limit / 4)
         share = 0.8 if solver.available() else 1.0
-        best.take(search.run(best.peak, start + share * time_limit))
+        best.take(search(sized, best.peak, best.bound, start + share * time_limit))
     lacking = not best.proven and not solver.available()
     if not best.proven and not lacking:
         seconds = start + time_limit - time.monotonic()

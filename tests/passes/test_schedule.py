@@ -13,7 +13,7 @@ from irprune.passes.analysis.liveness import MemoryModel, timeline
 from irprune.passes.analysis.ordering import solver
 from irprune.passes.analysis.ordering.beam import beam
 from irprune.passes.analysis.ordering.moves import Backward, Forward, Sized
-from irprune.passes.analysis.ordering.search import Search
+from irprune.passes.analysis.ordering.search import search
 from irprune.passes.analysis.ordering.structure import structure_of
 from irprune.passes.analysis.schedule import best_order
 from tests.memory_models import memory_model_of, memory_models
@@ -48,7 +48,8 @@ def test_no_order_is_better(model: MemoryModel) -> None:
     assert found.peak == least
     # Also where the search is not told of the given order.
     sized = Sized(structure_of(model), model.sizes)
-    searched = Search(sized).run(Bytes(sum(model.sizes) + 1), time.monotonic() + 60)
+    unknown = Bytes(sum(model.sizes) + 1)
+    searched = search(sized, unknown, Bytes(0), time.monotonic() + 60)
     assert searched.order is not None
     assert timeline(model, searched.order).peak == searched.lower_bound == least
 

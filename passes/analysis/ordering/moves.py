@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,15 +12,28 @@ from irprune.ir.types import Bytes
 from irprune.passes.analysis.ordering.structure import Structure
 
 
+class Effect(NamedTuple):
+    """What a step does to memory.
+
+    Attributes:
+        made: bytes of its outputs.
+        kept: bytes of those that outlive it.
+        frees: (other readers, bytes) of each buffer that may die with it.
+        overwrites: the other readers of each buffer that its output may be written over.
+    """
+
+    made: int
+    kept: int
+    frees: tuple[tuple[int, int], ...]
+    overwrites: tuple[int, ...]
+
+
 class Sized:
     """A structure with the sizes of its buffers.
 
     Attributes:
         structure: the structure.
-        made: for each step, bytes of its outputs.
-        kept: for each step, bytes of those that outlive it.
-        frees: for each step, (other readers, bytes) of each buffer that may die with it.
-        overwrites: for each step, the other readers of each buffer that its output fits in.
+        steps: what each step does to memory.
         unread: bytes of inputs that nobody reads, in memory at the first step only.
         start: bytes in memory before the first step, without those.
         end: bytes in memory after the last step.
@@ -28,14 +42,7 @@ class Sized:
 
     def __init__(self, structure: Structure, sizes: Sequence[int]) -> None:
         self.structure = structure
-        steps = structure.steps
-        self.made = [sum(sizes[b] for b in step.makes) for step in steps]
-        self.kept = [sum(sizes[b] for b in kept) for kept in structure.keeps]
-        self.frees = [[(r.others, sizes[r.buffer]) for r in readers] for readers in structure.frees]
-        self.overwrites = [
-            [r.others for r in readers if sizes[r.buffer] == made]
-            for readers, made in zip(structure.overwrites, self.made, strict=True)
-        ]
+        self.steps = [_effect(structure, at, sizes) for at in range(len(structure.steps))]
         self.unread = sum(sizes[b] for b in structure.unread)
         self.start = sum(sizes[b] for b in structure.inputs) - self.unread
         self.end = sum(sizes[b] for b in structure.outputs)
@@ -43,12 +50,12 @@ class Sized:
 
     def _lower_bound(self, sizes: Sequence[int]) -> Bytes:
         """The most that is surely in memory at one step, however it may overwrite."""
-        if not self.structure.steps:
+        if not self.steps:
             return Bytes(0)
         surely = self.structure.surely_live @ np.asarray(sizes, np.int64)
-        for at, fits in enumerate(self.overwrites):
-            if fits:
-                surely[at] -= self.made[at]
+        for at, effect in enumerate(self.steps):
+            if effect.overwrites:
+                surely[at] -= effect.made
         return Bytes(max(int(surely.max()), self.start + self.unread))
 
     def peak(self, order: Sequence[int]) -> Bytes:
@@ -60,6 +67,16 @@ class Sized:
             state |= 1 << step
             peak = max(peak, usage)
         return Bytes(peak)
+
+
+def _effect(structure: Structure, at: int, sizes: Sequence[int]) -> Effect:
+    made = sum(sizes[b] for b in structure.steps[at].makes)
+    return Effect(
+        made=made,
+        kept=sum(sizes[b] for b in structure.keeps[at]),
+        frees=tuple((r.others, sizes[r.buffer]) for r in structure.frees[at]),
+        overwrites=tuple(r.others for r in structure.overwrites[at] if sizes[r.buffer] == made),
+    )
 
 
 class Direction(ABC):
@@ -75,6 +92,7 @@ class Direction(ABC):
         start: live bytes where nothing has moved.
         harms: for each step, the mask of steps that may lose by its moving before them.
         forced: states through which every way goes.
+        most: bytes that no order needs more of.
     """
 
     needs: Sequence[int]
@@ -84,8 +102,10 @@ class Direction(ABC):
     forced: frozenset[int]
 
     def __init__(self, sized: Sized) -> None:
-        self.sized = sized
-        self.everything = (1 << len(sized.made)) - 1
+        self.everything = (1 << len(sized.steps)) - 1
+        self._steps = sized.steps
+        self._unread = sized.unread
+        self.most = sized.start + sized.unread + sum(effect.made for effect in sized.steps)
 
     @abstractmethod
     def move(self, state: int, live: int, step: int) -> tuple[int, int]:
@@ -109,16 +129,17 @@ class Forward(Direction):
 
     def move(self, state: int, live: int, step: int) -> tuple[int, int]:
         """See Direction."""
-        sized, waiting = self.sized, ~state
-        usage = live + sized.made[step]
+        made, kept, frees, overwrites = self._steps[step]
+        waiting = ~state
+        usage = live + made
         if state == 0:
-            usage += sized.unread
-        for others in sized.overwrites[step]:
+            usage += self._unread
+        for others in overwrites:
             if others & waiting == 0:
-                usage -= sized.made[step]
+                usage -= made
                 break
-        live += sized.kept[step]
-        for others, size in sized.frees[step]:
+        live += kept
+        for others, size in frees:
             if others & waiting == 0:
                 live -= size
         return usage, live
@@ -141,17 +162,17 @@ class Backward(Direction):
 
     def move(self, state: int, live: int, step: int) -> tuple[int, int]:
         """See Direction."""
-        sized = self.sized
-        live -= sized.kept[step]
-        for others, size in sized.frees[step]:
+        made, kept, frees, overwrites = self._steps[step]
+        live -= kept
+        for others, size in frees:
             if others & state == 0:
                 live += size
-        usage = live + sized.made[step]
+        usage = live + made
         if state | 1 << step == self.everything:
-            usage += sized.unread
-        for others in sized.overwrites[step]:
+            usage += self._unread
+        for others in overwrites:
             if others & state == 0:
-                usage -= sized.made[step]
+                usage -= made
                 break
         return usage, live
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,12 +13,15 @@ from irprune.passes.analysis.ordering.structure import bits
 TURN = 50
 """States that one end expands before it is the other's turn."""
 
+PATIENCE = 3
+"""One trial takes at most this part of the time that is left."""
+
 
 class Found(NamedTuple):
     """The end of a search.
 
     Attributes:
-        order: an order of least peak; None where none is better than the known one, or time ran
+        order: an order that is better than the known one; None where there is none, or time ran
             out.
         lower_bound: bytes that every order needs.
     """
@@ -28,124 +30,125 @@ class Found(NamedTuple):
     lower_bound: Bytes
 
 
-class Search:
-    """The search for an order of least peak, which can be interrupted.
+def search(sized: Sized, known: Bytes, bound: Bytes, deadline: float) -> Found:
+    """An order of least peak, if that is below a known one.
 
-    From each end, states are expanded in the order of the peaks that reach them, so the peak at
-    which an end stands is a lower bound: either end serves the other, and what cannot be passed
-    from one side often ends at once from the other.
+    A trial finds an order within some bytes, or proves that there is none and what is needed at
+    least. Trials are just below what is known, so the last of them is the proof; where one takes
+    too long, those below it are easier and still raise the bound.
 
     Args:
         sized: steps and sizes.
+        known: the peak of the best order known.
+        bound: bytes that every order needs.
+        deadline: when to stop, on the clock of ``time.monotonic``.
+    """
+    order = None
+    hard: Bytes | None = None
+    while bound < known and time.monotonic() < deadline:
+        allowed = Bytes(known - 1 if hard is None else (bound + hard) // 2)
+        trial = _Trial(sized, allowed)
+        now = time.monotonic()
+        if not trial.run(now + (deadline - now) / PATIENCE):
+            if hard == allowed:
+                break
+            hard = allowed
+        elif trial.order is not None:
+            order, known = trial.order, sized.peak(trial.order)
+        else:
+            bound = Bytes(min(trial.needed, known))
+    return Found(order, bound)
+
+
+class _Trial:
+    """Whether there is an order within some bytes, looked for from both ends.
+
+    What cannot be passed from one side often ends at once from the other.
+
+    Attributes:
+        order: such an order, if one was found.
+        needed: bytes that every order needs, if there is none.
     """
 
-    def __init__(self, sized: Sized) -> None:
-        self._bound = sized.lower_bound
-        self._ends = [_End(Forward(sized)), _End(Backward(sized))]
+    def __init__(self, sized: Sized, allowed: Bytes) -> None:
+        self._ends = [_End(Forward(sized), allowed), _End(Backward(sized), allowed)]
+        self.order: tuple[int, ...] | None = None
+        self.needed = 0
 
-    def run(self, known: Bytes, deadline: float) -> Found:
-        """Go on until an order is found that is below a known one, or there is none.
-
-        Args:
-            known: the peak of the best order known.
-            deadline: when to stop, on the clock of ``time.monotonic``.
-        """
-        while self._bound < known:
+    def run(self, deadline: float) -> bool:
+        """Search; whether it came to an end in time."""
+        while time.monotonic() < deadline:
             for end in self._ends:
-                end.raise_to(self._bound)
-                if end.advance(TURN, known):
-                    return Found(end.order(), Bytes(end.peak))
-                self._bound = Bytes(max(self._bound, min(end.peak, known)))
-            if time.monotonic() > deadline:
-                return Found(None, self._bound)
-        return Found(None, known)
-
-
-class _Blocked(NamedTuple):
-    """A move that needs more than the peak allowed so far."""
-
-    usage: int
-    moved: int
-    state: int
-    live: int
-    ready: int
-    step: int
+                if end.advance(TURN):
+                    self.order, self.needed = end.order(), end.needed
+                    return True
+        return False
 
 
 class _End:
-    """The search from one end: best-first by peak, depth first among equals.
+    """The search from one end, depth first.
 
     Args:
         direction: how steps move from here.
+        allowed: bytes that may be in memory.
 
     Attributes:
-        peak: no order has a lower one.
+        needed: the least bytes of all moves that are not allowed.
     """
 
-    def __init__(self, direction: Direction) -> None:
-        self.peak = 0
+    def __init__(self, direction: Direction, allowed: int) -> None:
         self._direction = direction
+        self._allowed = allowed
         self._successors = [tuple(bits(mask)) for mask in direction.unlocks]
         ready = sum(1 << at for at, needs in enumerate(direction.needs) if needs == 0)
         self._stack = [(0, direction.start, ready)]
-        self._came: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
-        self._blocked: list[_Blocked] = []
+        self._came: dict[int, tuple[int, Sequence[int]]] = {0: (0, ())}
+        self.needed = direction.most
 
-    def order(self) -> tuple[int, ...]:
-        """The order that was found, as run."""
+    def order(self) -> tuple[int, ...] | None:
+        """The order that was found, as run; None where there is none."""
         moved: list[int] = []
         state = self._direction.everything
+        if state not in self._came:
+            return None
         while state:
             state, steps = self._came[state]
             moved += reversed(steps)
         return self._direction.executed(moved[::-1])
 
-    def raise_to(self, peak: int) -> None:
-        """Allow a peak that is known to be needed."""
-        self.peak = max(self.peak, peak)
-        while self._blocked and self._blocked[0].usage <= self.peak:
-            move = heapq.heappop(self._blocked)
-            _, live = self._direction.move(move.state, move.live, move.step)
-            self._push(move.state, move.ready, (move.step,), live)
-
-    def advance(self, states: int, known: int) -> bool:
-        """Expand some states; whether all steps have moved, at a peak below the known one."""
+    def advance(self, states: int) -> bool:
+        """Expand some states; whether all steps have moved, or no state is left."""
         for _ in range(states):
-            while not self._stack:
-                if not self._blocked or self._blocked[0].usage >= known:
-                    self.peak = known
-                    return False
-                self.raise_to(self._blocked[0].usage)
+            if not self._stack:
+                return True
             state, live, ready = self._stack.pop()
             if state == self._direction.everything:
                 return True
             if state in self._direction.forced:
                 self._stack.clear()
-                self._blocked.clear()
-            self._expand(state, live, ready, known)
+            self._expand(state, live, ready)
         return False
 
-    def _expand(self, state: int, live: int, ready: int, known: int) -> None:
+    def _expand(self, state: int, live: int, ready: int) -> None:
         """Enter what follows a state: one successor where that loses nothing, else all."""
+        move, harms, allowed = self._direction.move, self._direction.harms, self._allowed
         options = []
         for step in bits(ready):
-            usage, after = self._direction.move(state, live, step)
-            if usage <= self.peak and after <= live and self._harmless(state, step):
-                self._push(state, ready, (step,), after)
-                return
+            usage, after = move(state, live, step)
+            if usage > allowed:
+                self.needed = min(self.needed, usage)
+                continue
+            if harms[step] & ~state == 0:
+                if after <= live:
+                    self._push(state, ready, (step,), after)
+                    return
+                if self._follow(state, live, ready, step, after):
+                    return
             options.append((after, usage, step))
-        for _, usage, step in options:
-            if usage <= self.peak and self._follow(state, live, ready, step):
-                return
-        options.sort(reverse=True)
-        for after, usage, step in options:
-            if usage <= self.peak:
-                self._push(state, ready, (step,), after)
-            elif usage < known:
-                moved = -state.bit_count()
-                heapq.heappush(self._blocked, _Blocked(usage, moved, state, live, ready, step))
+        for after, _, step in sorted(options, reverse=True):
+            self._push(state, ready, (step,), after)
 
-    def _follow(self, state: int, live: int, ready: int, step: int) -> bool:
+    def _follow(self, state: int, live: int, ready: int, step: int, after: int) -> bool:
         """Go down the chain that a step begins, if it ends with no more live bytes than now.
 
         Live bytes are a submodular function of the state. So where no part of a chain leaves less
@@ -153,24 +156,20 @@ class _End:
         the chain without needing more anywhere (the argument of Liu, 1987, for trees).
         """
         direction = self._direction
-        chain: list[int] = []
-        after, now, enabled = live, state, [step]
-        while len(enabled) == 1:
+        chain, now = [step], state | 1 << step
+        while after > live:
+            enabled = [w for w in self._successors[step] if direction.needs[w] & ~now == 0]
+            if len(enabled) != 1:
+                return False
             (step,) = enabled
             usage, after = direction.move(now, after, step)
-            if usage > self.peak or not self._harmless(state, step):
+            # Harmless to what has not moved before the chain: more than need be asked.
+            if usage > self._allowed or direction.harms[step] & ~state:
                 return False
             chain.append(step)
             now |= 1 << step
-            if after <= live:
-                self._push(state, ready, chain, after)
-                return True
-            enabled = [w for w in self._successors[step] if direction.needs[w] & ~now == 0]
-        return False
-
-    def _harmless(self, state: int, step: int) -> bool:
-        """Whether moving the step now takes no step that is left its chance to overwrite."""
-        return self._direction.harms[step] & ~state == 0
+        self._push(state, ready, chain, after)
+        return True
 
     def _push(self, state: int, ready: int, steps: Sequence[int], live: int) -> None:
         """Enter the state after some steps, unless it was reached before."""
@@ -179,7 +178,7 @@ class _End:
             after |= 1 << step
         if after in self._came:
             return
-        self._came[after] = (state, tuple(steps))
+        self._came[after] = (state, steps)
         now = state
         for step in steps:
             now |= 1 << step

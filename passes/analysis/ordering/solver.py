@@ -104,7 +104,7 @@ class _Problem:
         """Whether a step's output is written over this buffer: 0 or 1, or a variable."""
         structure, model = self._structure, self.model
         others = {r.buffer: r.others for r in structure.overwrites[reader]}
-        if buffer not in others or sizes[buffer] != self._sized.made[reader]:
+        if buffer not in others or sizes[buffer] != self._sized.steps[reader].made:
             return 0
         over = model.new_bool_var(f"over{reader}_{buffer}")
         self._over.setdefault(reader, []).append(over)
