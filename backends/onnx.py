@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto
 
 from irprune.backends.files import write_atomically
@@ -12,7 +13,7 @@ from irprune.backends.order import completed
 from irprune.frontends.onnx import read_onnx_bytes
 from irprune.frontends.onnx.weights import MODEL_GRAPH, cut_weights
 from irprune.frontends.onnx.wire import LENGTH, Field, Malformed, fields
-from irprune.ir.errors import InvalidModel, UnsupportedOp, UsageError
+from irprune.ir.errors import InvalidModel, IrpruneError, UnsupportedOp, UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes, Shape
 from irprune.passes.analysis.deployment import Precision
@@ -55,12 +56,15 @@ def write_reordered(
     """
     data = _contents(source)
     _refuse_to_leave_weights(data, source, path)
-    edited = reordered(data, node_order(data, graph, order))
-    wanted = timeline(memory_model(graph, precision), order).peak
-    found = _peak(read_onnx_bytes(edited, source, shapes), precision)
+    try:
+        edited = reordered(data, node_order(data, graph, order))
+        wanted = timeline(memory_model(graph, precision), order).peak
+        found = _peak(read_onnx_bytes(edited, source, shapes), precision)
+    except IrpruneError as error:
+        raise error.at(str(source)) from None
     if found > wanted:
         raise UnsupportedOp(
-            f"the file's nodes in that order need {found} bytes where the schedule needs {wanted}",
+            f"its nodes in that order need {found} bytes where the schedule needs {wanted}",
             where=str(source),
             hint="let an optimizer fold its constants and functions first",
         )
@@ -126,7 +130,10 @@ def _nodes(data: bytes) -> list[Field]:
 
 def _skeleton(data: bytes) -> ModelProto:
     """The model without its large weights."""
-    model: ModelProto = ModelProto.FromString(cut_weights(data)[0])
+    try:
+        model: ModelProto = ModelProto.FromString(cut_weights(data)[0])
+    except DecodeError:
+        raise InvalidModel("is not an ONNX model, or is damaged") from None
     return model
 
 

@@ -66,6 +66,19 @@ class Net:
         self.file.operator("RESHAPE", (x, constant), (y,))
         return y
 
+    def squeezed(self, x: int) -> int:
+        """The first axis dropped."""
+        y = self.activation(*self.shape(x)[1:])
+        self.file.operator("SQUEEZE", (x,), (y,), "SqueezeOptions", squeezeDims=[0])
+        return y
+
+    def expanded(self, x: int) -> int:
+        """A first axis put before the others."""
+        y = self.activation(1, *self.shape(x))
+        axis = self.file.constant(np.array([0], np.int32))
+        self.file.operator("EXPAND_DIMS", (x, axis), (y,), "ExpandDimsOptions")
+        return y
+
     def split(self, x: int, count: int) -> list[int]:
         *image, depth = self.shape(x)
         parts = [self.activation(*image, depth // count) for _ in range(count)]
@@ -114,9 +127,9 @@ def views() -> bytes:
     """Views of an input, of a layer that is read again, and of what an ADD overwrites."""
     net = Net()
     x = net.image(8)
-    flat = net.reshape(x, 1, 64, 8)
+    flat = net.squeezed(net.reshape(x, 1, 1, 64, 8))
     y = net.conv(net.reshape(flat, 1, 4, 16, 8), 8)
-    seen = net.reshape(y, 1, 8, 8, 8)
+    seen = net.reshape(net.expanded(y), 1, 8, 8, 8)
     total = net.add(seen, x)
     return net.finish(net.dense(total, 5), net.reshape(total, 1, 512))
 

@@ -26,6 +26,8 @@ _DATA, _OFFSET = 0, 1
 def reordered(data: bytes, order: Sequence[int]) -> bytes:
     """A TFLite file whose operators run in another order.
 
+    A memory plan in it stays, and may not hold in that order.
+
     Args:
         data: the file.
         order: operator indices of the file, as they are to run.

@@ -5,9 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from irprune.backends.order import completed
-from irprune.frontends.tflite import TFLiteModel
+from irprune.backends.tflite.edit import reordered, with_plan
+from irprune.frontends.tflite import TFLiteModel, read_tflite_file
+from irprune.ir.errors import InvalidPlan
 from irprune.passes.analysis.liveness import buffers
-from irprune.passes.analysis.offline_plan import fill_plan
+from irprune.passes.analysis.offline_plan import check_plan, fill_plan
+
+
+def scheduled(
+    data: bytes, model: TFLiteModel, order: Sequence[int], offsets: Sequence[int] | None = None
+) -> bytes:
+    """A TFLite file in the order of a schedule, with a memory plan where there are offsets.
+
+    Without, a plan that the file has stays, if it holds in the new order. The plan is checked as
+    it is read back from the new file.
+
+    Args:
+        data: the file.
+        model: what ``read_tflite_file`` says of it.
+        order: node positions in the model's graph, as they are to run.
+        offsets: bytes from the start of the arena for each buffer of the graph, in the numbering
+            of ``liveness.buffers``.
+
+    Raises:
+        InvalidPlan: the plan would let tensors overlap that are needed at once.
+        UsageError: the order cannot run.
+        UnsupportedOp: the file has data behind the flatbuffer, which a plan would move.
+    """
+    operators = operator_order(model, order)
+    edited = reordered(data, operators)
+    if offsets is not None:
+        edited = with_plan(edited, memory_plan(model, operators, offsets))
+    found = read_tflite_file(edited)
+    if found.plan is not None:
+        try:
+            check_plan(found.runtime, found.plan)
+        except InvalidPlan as error:
+            why = f"in this order, {error.what}"
+            raise InvalidPlan(why, hint="write a new plan as well") from None
+    return edited
 
 
 def operator_order(model: TFLiteModel, order: Sequence[int]) -> tuple[int, ...]:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 from irprune.ir.errors import InvalidPlan
 from irprune.ir.types import Bytes
-
-ALIGNMENT = 16
-"""Bytes to which TFLite-Micro aligns every tensor, and to which it rounds sizes up."""
+from irprune.passes.analysis.arena import ALIGNMENT
 
 RUNTIME = -1
 """The offset of a tensor that the runtime is to place."""

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from irprune.backends.tflite import memory_plan, operator_order, reordered, with_plan
+from irprune.backends.tflite import memory_plan, operator_order, reordered, scheduled, with_plan
 from irprune.frontends.tflite import read_tflite_file
+from irprune.ir.errors import InvalidModel, InvalidPlan
 from irprune.ir.graph import Graph
 from irprune.ir.types import Array
 from irprune.passes.analysis.arena import arena
@@ -44,8 +45,8 @@ def planned(data: bytes) -> Planned:
     place = arena(model.graph, order, precision=Precision.MODEL)
     operators = operator_order(model, order)
     plan = memory_plan(model, operators, place.offsets)
-    ordered = reordered(data, operators)
-    return Planned(ordered, with_plan(ordered, plan), place.size, plan_size(model.runtime, plan))
+    file = scheduled(data, model, order, place.offsets)
+    return Planned(reordered(data, operators), file, place.size, plan_size(model.runtime, plan))
 
 
 def inputs_of(graph: Graph) -> list[Array]:
@@ -141,6 +142,37 @@ def test_the_frontend_reads_the_plan_back(net: Callable[[], bytes]) -> None:
     assert plan_size(again.runtime, again.plan) == result.plan
     check_plan(again.runtime, again.plan)
     assert planned(result.file).file == result.file
+
+
+def test_a_plan_that_does_not_hold_in_the_new_order_is_not_kept() -> None:
+    data = nets.branchy()
+    model = read_tflite_file(data)
+    given = range(len(model.graph.nodes))
+    place = arena(model.graph, tuple(given), precision=Precision.MODEL)
+    file = scheduled(data, model, given, place.offsets)
+    found = read_tflite_file(file)
+    order = schedule(model.graph, Precision.MODEL).order
+    with pytest.raises(InvalidPlan, match=r"in this order, the plan puts tensors '\w+' at \d+ and"):
+        scheduled(file, found, order)
+    assert scheduled(file, found, given) == file
+
+
+def test_offsets_for_another_order_are_refused() -> None:
+    data = nets.branchy()
+    model = read_tflite_file(data)
+    order = schedule(model.graph, Precision.MODEL).order
+    place = arena(model.graph, order, precision=Precision.MODEL)
+    with pytest.raises(InvalidPlan, match="overlap while both are needed"):
+        scheduled(data, model, range(len(order)), place.offsets)
+
+
+def test_an_output_without_a_shape_is_refused() -> None:
+    """The graph infers the shape; the runtime would take it for a single number."""
+    net = nets.Net()
+    y = net.conv(net.image(4), 4)
+    net.file.graph.tensors[y].shape, net.file.graph.tensors[y].hasRank = [], False
+    with pytest.raises(InvalidModel, match=r"declares 1 bytes for tensor 't\d', which has 256"):
+        read_tflite_file(net.finish(y))
 
 
 def test_scratch_memory_of_kernels_is_placed_around_the_plan() -> None:
