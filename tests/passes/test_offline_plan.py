@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irprune.ir.errors import InvalidPlan
@@ -93,13 +93,23 @@ def models(draw: st.DrawFn) -> RuntimeModel:
     return model_of(sizes, operations, inputs, outputs)
 
 
-@given(models(), st.data())
+@st.composite
+def placed(draw: st.DrawFn) -> tuple[RuntimeModel, list[int]]:
+    """Models with plans in which what an operator makes is often where its first operand is."""
+    model = draw(models())
+    plan = [draw(st.sampled_from((0, 16, 32, 48, 64, 96, 128))) for _ in model.names]
+    for operation in model.operations:
+        if draw(st.booleans()):
+            plan[operation.makes[0]] = plan[operation.reads[0]]
+    return model, plan
+
+
+@settings(max_examples=1000)
+@given(placed())
 def test_what_passes_survives_and_what_survives_passes(
-    model: RuntimeModel, data: st.DataObject
+    model_and_plan: tuple[RuntimeModel, list[int]],
 ) -> None:
-    places = st.sampled_from((0, 16, 32, 48, 64))
-    count = len(model.names)
-    plan = data.draw(st.lists(places, min_size=count, max_size=count))
+    model, plan = model_and_plan
     if survives(model, plan):
         check_plan(model, plan)
     else:
@@ -153,3 +163,19 @@ def test_the_order_decides() -> None:
 def test_what_the_runtime_places_is_left_to_it() -> None:
     check_plan(CHAIN, (RUNTIME, 0, RUNTIME))
     assert plan_size(CHAIN, (RUNTIME, 0, RUNTIME)) == 32
+
+
+def test_a_sum_is_not_written_over_the_end_of_itself() -> None:
+    """A row of channels at the end of the images to which it is added."""
+    model = model_of((32, 16, 32), [Operation((0, 1), (2,), overwrites=True)], {0, 1}, {2})
+    check_plan(model, (0, 32, 0))
+    with pytest.raises(InvalidPlan, match="'t2' at 32 and 't1' at 48"):
+        check_plan(model, (0, 48, 32))
+
+
+def test_what_has_no_place_gets_the_lowest_that_is_free() -> None:
+    model = model_of(
+        (16,) * 3 + (32,), [Operation((0, 1), (2,)), Operation((2,), (3,))], {0, 1}, {3}
+    )
+    assert fill_plan(model, {0: 0, 1: 48}, (0, 1)) == (0, 48, 32, 0)
+    assert fill_plan(model, {0: 16, 3: 32}, (0, 1)) == (16, 0, 64, 32)
