@@ -9,7 +9,7 @@ from typing import NamedTuple
 from onnx import defs
 
 from irprune.frontends.onnx.scope import Operand
-from irprune.ir.errors import InvalidModel, InvalidType
+from irprune.ir.errors import InvalidModel, InvalidType, UnsupportedOp
 from irprune.ir.types import DType
 
 _NAMES = {
@@ -55,10 +55,13 @@ def check_operands(
     Raises:
         InvalidModel: there are too few or too many operands.
         InvalidType: one is of a wrong type, or types that must agree do not.
+        UnsupportedOp: the operator is newer than the opset.
     """
-    signature = _signature(operator, domain, opset)
-    if signature is None:
+    if domain:
         return
+    signature = _signature(operator, opset)
+    if signature is None:
+        raise UnsupportedOp(f"is not in opset {opset}")
     if not signature.least <= len(operands) <= signature.most:
         raise InvalidModel(f"{operator} has {len(operands)} operands")
     bound: dict[str, str] = {}
@@ -74,9 +77,9 @@ def check_operands(
 
 
 @cache
-def _signature(operator: str, domain: str, opset: int) -> _Signature | None:
+def _signature(operator: str, opset: int) -> _Signature | None:
     try:
-        schema = defs.get_schema(operator, opset, domain)
+        schema = defs.get_schema(operator, opset, "")
     except defs.SchemaError:
         return None
     formals = tuple(

@@ -112,6 +112,14 @@ def test_what_is_known_on_constants_alone_is_named_too(tmp_path: Path) -> None:
         irprune.load(path)
 
 
+@pytest.mark.parametrize("operands", [[], ["w"], ["w", "w"]])
+def test_an_operator_newer_than_the_opset(tmp_path: Path, operands: list[str]) -> None:
+    node = helper.make_node("GreaterOrEqual", operands, ["y"], "compare")
+    proto = model([node], tensor(2))
+    proto.opset_import[0].version = 8
+    refused(stored(tmp_path / "m.onnx", proto), "compare", "GreaterOrEqual", "opset 8")
+
+
 def test_symbolic_dimensions(tmp_path: Path) -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2, "height", 8])
     proto = model([helper.make_node("Relu", ["x"], ["y"])], x=x)
