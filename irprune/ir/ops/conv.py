@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from irprune.ir.op import (
     op,
     product,
 )
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import MAX_ELEMENTS, Array, TensorType, dims
 
 Layout = Literal["NCHW", "NHWC"]
 Pair = tuple[int, int]
@@ -88,6 +89,7 @@ class Conv2d(Activated):
             window_count(size[a], kernel[a], self.stride[a], self.padding[a], self.dilation[a])
             for a in (0, 1)
         )
+        expect_extent(n, c, *(size[a] + sum(self.padding[a]) for a in (0, 1)))
         return (TensorType(in_layout(self.layout, n, o, h, w_out), x.dtype),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
@@ -148,14 +150,12 @@ class ConvTranspose2d(Activated):
             _expect_window(kernel[a], self.stride[a], self.padding[a], self.dilation[a])
         extra = self.output_padding
         expect(min(extra) >= 0, f"output padding {extra} is negative")
-        h, w_out = (
-            (size[a] - 1) * self.stride[a]
-            + (kernel[a] - 1) * self.dilation[a]
-            + 1
-            + extra[a]
-            - sum(self.padding[a])
+        full = [
+            (size[a] - 1) * self.stride[a] + (kernel[a] - 1) * self.dilation[a] + 1 + extra[a]
             for a in (0, 1)
-        )
+        ]
+        expect_extent(n, o * self.groups, *full)
+        h, w_out = (full[a] - sum(self.padding[a]) for a in (0, 1))
         expect(min(h, w_out, *size) > 0, f"makes {h}x{w_out} of {dims(size)}: one is empty")
         return (TensorType(in_layout(self.layout, n, o * self.groups, h, w_out), x.dtype),)
 
@@ -219,6 +219,15 @@ def window_count(size: int, kernel: int, stride: int, padding: Pair, dilation: i
     room = size + sum(padding) - (kernel - 1) * dilation - 1
     expect(room >= 0, f"a window of {kernel} (dilation {dilation}) is wider than its input {size}")
     return room // stride + 1
+
+
+def expect_extent(*shape: int) -> None:
+    """Raise InvalidType where a tensor, with all that is padded, would be larger than any may be.
+
+    An input may be small and its output too, and what lies between them beyond all memory.
+    """
+    fits = math.prod(shape) <= MAX_ELEMENTS
+    expect(fits, f"with its padding {dims(shape)} has more than {MAX_ELEMENTS} elements")
 
 
 def _expect_window(kernel: int, stride: int, padding: Pair, dilation: int) -> None:

@@ -23,6 +23,7 @@ from irprune.ir.op import (
     op,
     product,
 )
+from irprune.ir.ops.conv import expect_extent
 from irprune.ir.ops.pointwise import Unary
 from irprune.ir.types import Array, TensorType, dims
 
@@ -102,7 +103,9 @@ class LRN(Unary):
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect(self.size > 0, "a window of no channels")
         (t,) = super().infer(inputs)
-        expect(t.shape[normalize_axis(self.axis, t.rank)] > 0, "normalizes no channels")
+        channels = t.shape[normalize_axis(self.axis, t.rank)]
+        expect(channels > 0, "normalizes no channels")
+        expect_extent(t.elements // channels, channels + self.size - 1)
         return (t,)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:

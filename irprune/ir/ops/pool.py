@@ -27,6 +27,7 @@ from irprune.ir.ops.conv import (
     Padding,
     Pair,
     channel_axis,
+    expect_extent,
     from_nchw,
     in_layout,
     spatial_axes,
@@ -55,6 +56,7 @@ class Pool(Activated):
             x.shape[a] for a in (0, channel_axis(self.layout), *spatial_axes(self.layout))
         )
         h, w = (self._count(size[a], a) for a in (0, 1))
+        expect_extent(n, c, *(size[a] + sum(self._padding(size[a], a)) for a in (0, 1)))
         return (TensorType(in_layout(self.layout, n, c, h, w), x.dtype, x.quant),)
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
@@ -71,18 +73,19 @@ class Pool(Activated):
 
     def windows(self, x: Array, fill: float) -> Array:
         """NCHW ``x`` as windows (n, c, h, w, kernel h, kernel w), padded with ``fill``."""
-        pad = [(0, 0), (0, 0)]
-        for a in (0, 1):
-            before, after = self.padding[a]
-            size = x.shape[2 + a]
-            end = (self._count(size, a) - 1) * self.stride[a] + self._reach(a)
-            pad.append((before, max(after, end - size - before)))
-        padded = np.pad(x, pad, constant_values=fill)
+        around = [self._padding(x.shape[2 + a], a) for a in (0, 1)]
+        padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=fill)
         windows = sliding_window_view(padded, (self._reach(0), self._reach(1)), axis=(2, 3))
         step_h, step_w = self.stride
         counts = [self._count(x.shape[2 + a], a) for a in (0, 1)]
         windows = windows[:, :, ::step_h, ::step_w, :: self.dilation[0], :: self.dilation[1]]
         return windows[:, :, : counts[0], : counts[1]]
+
+    def _padding(self, size: int, axis: int) -> Pair:
+        """The padding, with what the last window hangs over its end."""
+        before, after = self.padding[axis]
+        end = (self._count(size, axis) - 1) * self.stride[axis] + self._reach(axis)
+        return before, max(after, end - size - before)
 
     def _reach(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1

@@ -121,6 +121,16 @@ def f32(*shape: int) -> TensorType:
             "padding (0, -1) is negative",
         ),
         (
+            Conv2d(stride=(2**31, 1), padding=((2**31, 0), (0, 0))),
+            [f32(1, 3, 8, 8), f32(4, 3, 3, 3)],
+            f"with its padding 1x3x{2**31 + 8}x8 has more than",
+        ),
+        (
+            ConvTranspose2d(stride=(2**31, 1), padding=((2**33, 2**33), (0, 0))),
+            [f32(1, 3, 9, 8), f32(3, 4, 3, 3)],
+            f"with its padding 1x4x{2**34 + 3}x10 has more than",
+        ),
+        (
             ConvTranspose2d(output_padding=(0, -1)),
             [f32(1, 3, 8, 8), f32(3, 4, 3, 3)],
             "output padding (0, -1) is negative",

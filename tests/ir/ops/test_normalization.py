@@ -109,6 +109,7 @@ def test_costs() -> None:
         (LayerNorm(), [(2, 3), (2,)], "2 is not 3"),
         (LayerNorm(), [(2, 0), (0,)], "normalizes no elements"),
         (LRN(size=0), [(2, 3)], "a window of no channels"),
+        (LRN(size=2**31), [(1, 3)], f"with its padding 1x{2**31 + 2} has more than"),
         (LRN(axis=2), [(2, 3)], "axis 2 is not in a shape of rank 2"),
         (Softmax(axis=-3), [(2, 3)], "axis -3 is not in a shape of rank 2"),
         (Softmax(), [()], "axis -1 is not in a shape of rank 0"),

@@ -124,6 +124,11 @@ def test_costs_are_the_window_an_output_element() -> None:
         (MaxPool2d((3, 3)), (3, 5, 5), "wants a rank-4 operand"),
         (AveragePool2d((0, 3)), (1, 3, 5, 5), "must be positive"),
         (AveragePool2d((1, 1), padding=((-1, 0), (0, 0))), (1, 3, 5, 5), "is negative"),
+        (
+            MaxPool2d((2**40, 1), padding=((2**39, 2**39), (0, 0))),
+            (1, 3, 5, 5),
+            f"with its padding 1x3x{2**40 + 5}x5 has more than",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(op: Op, shape: tuple[int, ...], what: str) -> None:
