@@ -20,12 +20,15 @@ def number(data: bytes, at: int, form: str = "I") -> int:
             raise struct.error
         return int(struct.unpack_from("<" + form, data, at)[0])
     except struct.error:
-        raise InvalidModel("is damaged: an offset in it leaves the file") from None
+        raise _leaves() from None
 
 
 def target(data: bytes, at: int) -> int:
-    """Where the offset at a position leads."""
-    return at + number(data, at)
+    """Where the offset at a position leads; InvalidModel where that is outside of the file."""
+    found = at + number(data, at)
+    if found + 4 > len(data):  # no table, vector or string is shorter
+        raise _leaves()
+    return found
 
 
 def elements(data: bytes, vector: int, width: int = 4) -> range:
@@ -33,8 +36,12 @@ def elements(data: bytes, vector: int, width: int = 4) -> range:
     start = vector + 4
     end = start + width * number(data, vector)
     if end > len(data):
-        raise InvalidModel("is damaged: a vector in it leaves the file")
+        raise _leaves()
     return range(start, end, width)
+
+
+def _leaves() -> InvalidModel:
+    return InvalidModel("is damaged: an offset in it leaves the file")
 
 
 class Table:

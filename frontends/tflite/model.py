@@ -69,7 +69,9 @@ def _check_size(file: ModelFile, index: int, value: Value) -> None:
 
 def _runtime(file: ModelFile, operators: Sequence[int], nodes: Sequence[Node]) -> RuntimeModel:
     tensors = [file.tensor(index) for index in range(file.tensor_count)]
-    kept = {i: tensor.type.nbytes for i, tensor in enumerate(tensors) if tensor.data is None}
+    sizes = {i: tensor.type.nbytes for i, tensor in enumerate(tensors) if tensor.data is None}
+    kept = {index: size for index, size in sizes.items() if size}
+    _check_makers(file, kept)
     made_of: dict[int, list[Node]] = {operator.index: [] for operator in file.operators}
     for index, node in zip(operators, nodes, strict=True):
         made_of[index].append(node)
@@ -80,6 +82,23 @@ def _runtime(file: ModelFile, operators: Sequence[int], nodes: Sequence[Node]) -
         outputs=frozenset(file.outputs) & kept.keys(),
         operations=tuple(_operation(o, made_of[o.index], kept) for o in file.operators),
     )
+
+
+def _check_makers(file: ModelFile, kept: Mapping[int, Bytes]) -> None:
+    """Lowerings look at no more operands and outputs than they know; a runtime may use them all."""
+    made = set(file.inputs)
+    for operator in file.operators:
+        for tensor in operator.inputs:
+            if tensor in kept and tensor not in made:
+                raise _misused(file, operator, tensor, "read before anything makes it")
+        for tensor in operator.outputs:
+            if tensor in kept and tensor in made:
+                raise _misused(file, operator, tensor, "made twice")
+            made.add(tensor)
+
+
+def _misused(file: ModelFile, operator: Operator, tensor: int, how: str) -> InvalidModel:
+    return InvalidModel(f"{operator.name}: tensor '{file.tensor(tensor).name}' is {how}")
 
 
 def _operation(operator: Operator, nodes: Sequence[Node], kept: Mapping[int, Bytes]) -> Operation:

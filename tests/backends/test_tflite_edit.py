@@ -10,10 +10,12 @@ from flatbuffers import Builder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irprune.backends.tflite import reordered, with_plan
+from irprune.backends.tflite import reordered, scheduled, with_plan
 from irprune.frontends.tflite import read_tflite, read_tflite_file
 from irprune.ir.errors import InvalidModel, InvalidPlan, IrpruneError, UnsupportedOp, UsageError
 from irprune.ir.types import Bytes
+from irprune.passes.analysis.arena import arena
+from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.offline_plan import check_plan, fill_plan
 from tests import tflite_nets as nets
 from tests.tflite_files import TFLiteFile, litert, small_model
@@ -268,11 +270,18 @@ def test_damaged_files_are_refused_or_edited(at: int, by: bytes) -> None:
     damaged = data[:at] + by + data[at + len(by) :]
     for edit in (
         lambda: check(damaged),
+        lambda: plan_again(damaged),
         lambda: with_plan(damaged, range(0, 16 * count_of(data), 16)),
         lambda: reordered(damaged, range(6)),
     ):
         with suppress(IrpruneError):
             edit()
+
+
+def plan_again(data: bytes) -> None:
+    model = read_tflite_file(data)
+    order = tuple(range(len(model.graph.nodes)))
+    scheduled(data, model, order, arena(model.graph, order, precision=Precision.MODEL).offsets)
 
 
 def check(data: bytes) -> None:
@@ -299,6 +308,40 @@ def test_a_damaged_plan_is_refused_or_harmless(data: st.DataObject) -> None:
     np.testing.assert_array_equal(
         tflm(bytes(file), x).outputs[0], tflm(small_model(), x).outputs[0]
     )
+
+
+def test_offsets_far_beyond_the_file_are_refused() -> None:
+    data = bytearray(full())
+    table = schema.Model.GetRootAs(bytes(data))._tab
+    at = table.Pos + table.Offset(18)  # the signatures, which no graph needs
+    data[at : at + 4] = numbers(-1)
+    assert read_tflite(bytes(data)).outputs
+    with pytest.raises(InvalidModel, match="an offset in it leaves the file"):
+        with_plan(bytes(data), [0, -1, 16])
+
+
+def test_operands_beyond_those_of_the_operator_are_seen() -> None:
+    """A fourth operand of a convolution, which only a later operator makes."""
+    net = nets.Net()
+    x = net.image(4)
+    total = net.add(net.conv(x, 4), x)
+    net.file.graph.operators[0].inputs += (total,)
+    data = net.finish(total)
+    assert read_tflite(data).nodes
+    with pytest.raises(InvalidModel, match=r"CONV_2D#0: tensor 't\d' is read before anything"):
+        read_tflite_file(data)
+
+
+def test_outputs_beyond_those_of_the_operator_are_seen() -> None:
+    """A second output of an operator that was computed on reading."""
+    data = schema.ModelT.InitFromPackedBuf(nets.shape_arithmetic())
+    (graph,) = data.subgraphs
+    graph.operators[0].outputs = [*graph.operators[0].outputs, graph.operators[3].outputs[0]]
+    builder = Builder(1024)
+    builder.Finish(data.Pack(builder), b"TFL3")
+    assert read_tflite(bytes(builder.Output())).nodes
+    with pytest.raises(InvalidModel, match=r"RESHAPE#3: tensor 't\d+' is made twice"):
+        read_tflite_file(bytes(builder.Output()))
 
 
 def test_an_operator_table_within_the_vector_is_refused() -> None:
