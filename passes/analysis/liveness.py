@@ -186,7 +186,7 @@ def _steps(graph: Graph, index: Mapping[Value, int]) -> tuple[Step, ...]:
     for at, node in enumerate(graph.nodes):
         operands = [v for v in dict.fromkeys(node.inputs) if v in index]
         reads = tuple(dict.fromkeys(index[v] for v in operands))
-        after = tuple(dict.fromkeys(made_at[v] for v in operands if v in made_at))
+        after = tuple(dict.fromkeys(made_at[v] for v in node.inputs if v in made_at))
         view = node.op.alias() is not None
         makes = () if view else tuple(index[v] for v in node.outputs)
         steps.append(Step(reads, makes, after, node.op.overwrites()))

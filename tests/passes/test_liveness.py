@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 
 from irprune.ir.build import Builder
-from irprune.ir.ops import Flatten, Relu
+from irprune.ir.ops import Add, Flatten, Relu
 from irprune.ir.types import Bytes
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.liveness import (
@@ -61,3 +62,14 @@ def test_views_and_inputs_of_a_graph() -> None:
     assert found.usage == (116, 32, 48)  # the view at 16 + 100; y beside x; both outputs beside x
     without = timeline(memory_model(graph, Precision.INT8, exclude_inputs=True))
     assert without.usage == (0, 16, 32)
+
+
+def test_a_step_waits_for_views_of_constants() -> None:
+    b = Builder("constant view")
+    x, table = b.input("x", (1, 4)), b.constant("table", np.ones((2, 2), np.float32))
+    graph = b.finish([b.add(Add(), x, b.add(Flatten(0), table))])
+    steps = memory_model(graph, Precision.INT8).steps
+    assert [(step.reads, step.makes, step.after) for step in steps] == [
+        ((), (), ()),
+        ((0,), (1,), (0,)),
+    ]
