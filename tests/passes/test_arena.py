@@ -109,25 +109,36 @@ def test_a_graph_without_nodes_keeps_its_inputs() -> None:
     assert (found.offsets, found.size, found.proven) == ((0,), 32, True)
 
 
-@given(graphs(), st.sampled_from(tuple(Precision)), st.booleans())
+def drawn_order(data: st.DataObject, model: MemoryModel) -> tuple[int, ...]:
+    order: list[int] = []
+    while len(order) < len(model.steps):
+        waiting = [at for at in range(len(model.steps)) if at not in order]
+        ready = [at for at in waiting if {*order}.issuperset(model.steps[at].after)]
+        order.append(data.draw(st.sampled_from(ready)))
+    return tuple(order)
+
+
+@given(graphs(), st.sampled_from(tuple(Precision)), st.booleans(), st.data())
 def test_the_arenas_of_graphs_pass_the_check(
-    graph: Graph, precision: Precision, exclude_inputs: bool
+    graph: Graph, precision: Precision, exclude_inputs: bool, data: st.DataObject
 ) -> None:
-    found = arena(graph, precision=precision, exclude_inputs=exclude_inputs)
+    order = drawn_order(data, memory_model(graph, precision))
+    found = arena(graph, order, precision=precision, exclude_inputs=exclude_inputs)
     check_arena(graph, found, precision=precision, exclude_inputs=exclude_inputs)
 
 
 @given(graphs(), st.data())
 def test_the_check_refuses_what_a_simulation_refuses(graph: Graph, data: st.DataObject) -> None:
     model = memory_model(graph, Precision.INT8)
-    found = arena(graph, precision=Precision.INT8)
+    order = drawn_order(data, model)
+    found = arena(graph, order, precision=Precision.INT8)
     offsets = list(found.offsets)
     for at in data.draw(st.lists(st.integers(0, len(offsets) - 1), min_size=1, max_size=3)):
         places = st.one_of(st.sampled_from(offsets), st.integers(0, 4).map(lambda n: Bytes(16 * n)))
         offsets[at] = data.draw(places)
     ends = [o + size for o, size in zip(offsets, model.sizes, strict=True)]
     plan = replace(found, offsets=tuple(offsets), size=Bytes(max(ends)))
-    if conflicts(model, offsets):
+    if conflicts(replace(model, steps=tuple(model.steps[i] for i in order)), offsets):
         with pytest.raises(InvalidPlan, match="overlap"):
             check_arena(graph, plan, precision=Precision.INT8)
     else:
@@ -220,6 +231,19 @@ def test_only_a_step_in_place_may_write_over_its_operand() -> None:
     with pytest.raises(InvalidPlan, match="overlap"):
         check_arena(both, plan)
     assert arena(both).size == 96
+
+
+def test_what_is_written_over_has_the_same_size() -> None:
+    b = Builder("broadcast")
+    x, y = b.input("x", (1, 32)), b.input("y", (1, 1))
+    graph = b.finish([b.add(Add(), x, y)])
+    for place, size, holds in ((0, 48, True), (32, 64, False)):  # over x, over y
+        plan = Arena((0,), 16, (Bytes(0), Bytes(32), Bytes(place)), Bytes(size), Bytes(48))
+        if holds:
+            check_arena(graph, plan)
+            continue
+        with pytest.raises(InvalidPlan, match=r"'y' .* overlap"):
+            check_arena(graph, plan)
 
 
 def test_an_alignment_that_is_none() -> None:
