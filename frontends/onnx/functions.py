@@ -27,7 +27,10 @@ def inlined(model: ModelProto) -> ModelProto:
     _check_expansion(model)
     from onnx import inliner
 
-    return inliner.inline_local_functions(model)
+    try:
+        return inliner.inline_local_functions(model)
+    except RuntimeError:  # onnx's own checks, with the place in its source
+        raise InvalidModel("calls a function of its own with operands that do not fit") from None
 
 
 def _check_expansion(model: ModelProto) -> None:

@@ -203,3 +203,13 @@ def expect_graph_or_error(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with suppress(irprune.IrpruneError):
         irprune.verify(irprune.load(path))
+
+
+def test_a_function_called_with_too_many_operands() -> None:
+    opset = helper.make_opsetid("", 17)
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    found = model([helper.make_node("Mine", ["x", "x"], ["y"], domain="own")])
+    found.opset_import.append(helper.make_opsetid("own", 1))
+    found.functions.append(helper.make_function("own", "Mine", ["a"], ["b"], body, [opset]))
+    with pytest.raises(irprune.InvalidModel, match="a function of its own with operands"):
+        irprune.load(found)
