@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 import irprune
+from irprune.ir.errors import InvalidModel
 
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 8, 8])
 
@@ -211,5 +212,5 @@ def test_a_function_called_with_too_many_operands() -> None:
     found = model([helper.make_node("Mine", ["x", "x"], ["y"], domain="own")])
     found.opset_import.append(helper.make_opsetid("own", 1))
     found.functions.append(helper.make_function("own", "Mine", ["a"], ["b"], body, [opset]))
-    with pytest.raises(irprune.InvalidModel, match="a function of its own with operands"):
+    with pytest.raises(InvalidModel, match="a function of its own with operands"):
         irprune.load(found)
