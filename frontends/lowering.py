@@ -8,7 +8,8 @@ from irprune.ir.build import Builder
 from irprune.ir.errors import UnsupportedOp
 from irprune.ir.graph import Source, Value
 from irprune.ir.op import Op
-from irprune.ir.ops import Squeeze, Unsqueeze
+from irprune.ir.ops import Reshape, Squeeze, Transpose, Unsqueeze
+from irprune.ir.types import Shape
 
 
 class Unsupported:
@@ -25,6 +26,14 @@ class Unsupported:
         """Raise UnsupportedOp with everything noted; nothing where nothing was."""
         if self._found:
             raise UnsupportedOp("; ".join(self._found), where=file, hint=hint)
+
+
+def transposition(shape: Shape, order: Sequence[int]) -> Reshape | Transpose:
+    """The axes of a shape in a new order; where only axes of size 1 move, a view for free."""
+    moved = [axis for axis in order if shape[axis] != 1]
+    if moved == sorted(moved):
+        return Reshape(tuple(shape[axis] for axis in order))
+    return Transpose(tuple(order))
 
 
 def add_over_width(

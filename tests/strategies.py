@@ -362,9 +362,10 @@ def _recurrent(g: Growth, kind: Callable[..., Op]) -> None:
     n = 2 if direction == "bidirectional" else 1
     rows, states = (4 * hidden, 2) if kind is o.LSTM else (3 * hidden, 1)
     extra = (g.coin(),) if kind is o.GRU else ()
-    weights = [g.weight(s) for s in ((n, rows, features), (n, rows, hidden), (n, 2 * rows))]
-    initial = [g.weight((n, batch, hidden)) for _ in range(states)]
-    g.add(kind(hidden, direction, *extra), x, *weights, *initial)
+    biased, started, peepholes = g.coin(), g.coin(), g.coin() and kind is o.LSTM
+    shapes = [(n, rows, features), (n, rows, hidden)] + [(n, 2 * rows)] * biased
+    shapes += [(n, batch, hidden)] * (states * started) + [(n, 3 * hidden)] * peepholes
+    g.add(kind(hidden, direction, *extra, biased), x, *map(g.weight, shapes))
 
 
 @_grows("Quantize", "Dequantize")

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast, get_args
 
 import numpy as np
 
+from irprune.frontends.lowering import transposition
 from irprune.frontends.onnx.call import Call, expect_rank
 from irprune.frontends.onnx.scope import Operand, repeated
+from irprune.ir.arrays import held
 from irprune.ir.errors import InvalidType
 from irprune.ir.graph import Value
-from irprune.ir.ops import GRU, LSTM, Transpose
+from irprune.ir.ops import GRU, LSTM
 from irprune.ir.ops.recurrent import Direction
 from irprune.ir.types import Shape
-
-_SWAP_BATCH = Transpose((1, 0, 2))
-_Y_BATCH_FIRST = Transpose((2, 0, 1, 3))
 
 
 def lstm(call: Call) -> tuple[Value, ...]:
     """LSTM over whole sequences, with the standard activations."""
     hidden, direction = _cell(call, ("sigmoid", "tanh", "tanh"))
     call.expect(call.int_("input_forget", 0) == 0, "coupled gates are not supported")
-    call.expect(not call.has(7), "peepholes are not supported")
     return _run(call, LSTM(hidden, direction))
 
 
@@ -56,34 +55,45 @@ def _run(call: Call, op: LSTM | GRU) -> tuple[Value, ...]:
     x = call.operand(0)
     expect_rank(x, 3)
     if batch_first:
-        x = call.emit(_SWAP_BATCH, x, part="time")
+        x = _swapped(call, x, "time")
     time, batch, _ = x.type.shape
     lengths = call.numbers(4, "sequence_lens") if call.has(4) else ()
     call.expect(set(lengths) <= {time}, "sequences of several lengths are not supported")
-    directions = 2 if op.direction == "bidirectional" else 1
-    biases = (directions, 2 * op.gates * op.hidden)
-    states = (directions, batch, op.hidden)
-    operands = [x, call.operand(1), call.operand(2), _or_zeros(call, 3, "B", x, biases)]
-    for i in range(op.states):
-        state = call.optional(5 + i)
-        if state is None:
-            state = _zeros(call, f"initial_{'hc'[i]}", x, states)
-        elif batch_first:
-            state = call.emit(_SWAP_BATCH, state, part=f"state{i}")
-        operands.append(state)
+    operands = [x, call.operand(1), call.operand(2)]
+    bias = call.optional(3)
+    if bias is None or _is_zero(call, bias, (op.directions, 2 * op.gates * op.hidden)):
+        op = replace(op, biased=False)
+    else:
+        operands.append(bias)
+    operands += _states(call, op, (op.directions, batch, op.hidden), batch_first)
+    if op.peepholes and call.has(7):
+        operands.append(call.operand(7))
     y, *last = call.emit_all(op, *operands, part="time_first" if batch_first else "")
     if not batch_first:
         return y, *last
-    return call.emit(_Y_BATCH_FIRST, y), *(
-        call.emit(_SWAP_BATCH, state, output=1 + i) for i, state in enumerate(last)
-    )
+    swapped = call.emit(transposition(y.type.shape, (2, 0, 1, 3)), y)
+    return swapped, *(_swapped(call, state, output=1 + i) for i, state in enumerate(last))
 
 
-def _or_zeros(call: Call, index: int, part: str, like: Operand, shape: Shape) -> Operand:
-    """An optional operand, zeros where it is absent."""
-    operand = call.optional(index)
-    return _zeros(call, part, like, shape) if operand is None else operand
+def _states(call: Call, op: LSTM | GRU, shape: Shape, batch_first: bool) -> list[Operand]:
+    """The initial states; none where they are zero, as they are where none is given."""
+    given = [call.optional(5 + i) for i in range(op.states)]
+    zero = call.constant(repeated(np.zeros((), call.operand(0).type.dtype.numpy), shape), "zero")
+    states: list[Operand] = []
+    for i, state in enumerate(given):
+        if state is not None and batch_first:
+            expect_rank(state, 3)
+            state = _swapped(call, state, f"state{i}")
+        states.append(zero if state is None else state)
+    return [] if all(_is_zero(call, state, shape) for state in states) else states
 
 
-def _zeros(call: Call, part: str, like: Operand, shape: Shape) -> Value:
-    return call.constant(repeated(np.zeros((), like.type.dtype.numpy), shape), part)
+def _is_zero(call: Call, operand: Operand, shape: Shape) -> bool:
+    """Whether a bias or state of the right shape adds nothing."""
+    array = call.scope.array(operand)
+    return array is not None and array.shape == shape and not held(array).any()
+
+
+def _swapped(call: Call, x: Operand, part: str = "", output: int = 0) -> Value:
+    """A rank-3 operand with its first two axes in each other's place."""
+    return call.emit(transposition(x.type.shape, (1, 0, 2)), x, part=part, output=output)

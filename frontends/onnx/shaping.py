@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 
+from irprune.frontends.lowering import transposition
 from irprune.frontends.onnx.call import Call, Lowering
 from irprune.ir.errors import InvalidModel, InvalidType
 from irprune.ir.graph import Value
@@ -28,7 +29,6 @@ from irprune.ir.ops import (
     SpaceToDepth,
     Split,
     Squeeze,
-    Transpose,
     Unsqueeze,
 )
 from irprune.ir.types import Shape, dims
@@ -97,7 +97,10 @@ def unsqueeze(call: Call) -> Value:
 def transpose(call: Call) -> Value:
     """Transpose; without ``perm`` the axes are reversed."""
     x = call.value(0)
-    return call.emit(Transpose(call.int_list("perm") or tuple(reversed(range(x.type.rank)))), x)
+    order = call.int_list("perm") or tuple(reversed(range(x.type.rank)))
+    if sorted(order) != list(range(x.type.rank)):
+        raise InvalidType(f"{order} is no order of the axes of {dims(x.type.shape)}")
+    return call.emit(transposition(x.type.shape, order), x)
 
 
 def expand(call: Call) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -90,7 +91,7 @@ class _Layers:
         self._params = tensors
         self._has_biases = has_biases
         self._count = count
-        self._directions = 2 if op.direction == "bidirectional" else 1
+        self._directions = op.directions
 
     def run(self, x: Operand, states: Sequence[Operand], batch_first: bool) -> Result:
         """The outputs in torch's layout, then the last states."""
@@ -99,8 +100,11 @@ class _Layers:
         y = transposed(call, x, swap) if batch_first else call.value(x)
         lasts: list[tuple[Value, ...]] = []
         for layer in range(self._count):
+            weights = self._weights(layer)
+            op = replace(self._op, biased=len(weights) == 3)
             starts = [self._rows(state, layer) for state in states]
-            y, *last = call.add_node(self._op, y, *self._weights(layer), *starts)
+            given = [] if all(map(_is_zero, starts)) else starts
+            y, *last = call.add_node(op, y, *weights, *given)
             lasts.append(tuple(last))
             time, _, batch, hidden = y.type.shape
             swapped = y if self._directions == 1 else transposed(call, y, (0, 2, 1, 3))
@@ -115,18 +119,16 @@ class _Layers:
             return state[rows.start : rows.stop]
         return sliced(self._call, state, 0, rows)
 
-    def _weights(self, layer: int) -> tuple[Value, Value, Value]:
-        """W, R and B of a layer, each under the module path of torch's own."""
+    def _weights(self, layer: int) -> tuple[Value, ...]:
+        """W, R and, unless it is zero, B of a layer, each under the module path of torch's own."""
         each = 4 if self._has_biases else 2
         first = layer * self._directions * each
         groups = [self._params[first + d * each :][:each] for d in range(self._directions)]
         w, r = ([group[i] for group in groups] for i in (0, 1))
-        if self._has_biases:
-            b = [bias for group in groups for bias in group[2:]]
-        else:
-            b = [torch.zeros(w[0].shape[0], dtype=w[0].dtype)] * 2 * self._directions
+        b = [bias for group in groups for bias in group[2:]]
         derived = self._call.derived
-        return derived(self._stacked, w), derived(self._stacked, r), derived(self._biases, b)
+        weights = derived(self._stacked, w), derived(self._stacked, r)
+        return weights if all(map(_is_zero, b)) else (*weights, derived(self._biases, b))
 
     def _stacked(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """The directions' weights, their gates in the op's order."""
@@ -140,3 +142,8 @@ class _Layers:
         """The gates in the op's order."""
         parts = rows.detach().chunk(len(self._gates))
         return torch.cat([parts[gate] for gate in self._gates])
+
+
+def _is_zero(x: Operand) -> bool:
+    """Whether a bias or state adds nothing to what the cell makes without it."""
+    return isinstance(x, torch.Tensor) and not x.any()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from irprune.frontends.lowering import transposition
 from irprune.frontends.torch_export.call import (
     Call,
     Operand,
@@ -208,10 +209,8 @@ def full(call: Call, self: Operand, fill_value: float, **wanted: Any) -> Result:
 
 def transposed(call: Call, x: Operand, order: Sequence[int]) -> Value:
     """The axes in a new order; where only axes of size 1 move, a view for free."""
-    moved = [axis for axis in order if shape_of(x)[axis] != 1]
-    if moved == sorted(moved):
-        return _view(call, Reshape(tuple(shape_of(x)[axis] for axis in order)), x)
-    return call.add(Transpose(tuple(order)), x)
+    op = transposition(shape_of(x), order)
+    return _view(call, op, x) if isinstance(op, Reshape) else call.add(op, x)
 
 
 def _view(call: Call, op: Op, x: Operand) -> Value:

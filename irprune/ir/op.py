@@ -30,14 +30,12 @@ class Op(ABC):
 
     Class attributes:
         linear: it multiplies activations by weights (what other tools count as MACs).
-        bias: the operand that is stored as a 32-bit integer in an int8 model.
         keeps_quantization: the stored integers may be moved or compared without knowing the
             scale, so the same arithmetic serves floats and integers and the output has the
             quantization of the first operand.
     """
 
     linear: ClassVar[bool] = False
-    bias: ClassVar[int | None] = None
     keeps_quantization: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -72,6 +70,11 @@ class Op(ABC):
         if self.keeps_quantization:
             return self.evaluate(args)
         raise InvalidType(f"{type(self).__name__} has no integer arithmetic")
+
+    @property
+    def bias(self) -> int | None:
+        """The operand that is stored as a 32-bit integer in an int8 model; None for none."""
+        return None
 
     def alias(self) -> int | None:
         """The operand whose memory the (only) output shares without copying; None for none."""

@@ -103,7 +103,6 @@ REFUSED = {
     r"(e4m3fn|e5m2|float4e2m1|uint4|int4|uint2|int2)(_|$)": "element type",
     r"linear_blocked": "scales for blocks are not supported",
     r"identity_(sequence|opt)": "is no tensor",
-    r"lstm_with_peepholes": "peepholes are not supported",
     r"maxpool_with_argmax": "output 'z' is not supported",
     r"wrap_pad": "mode 'wrap' is not supported",
     r"reduce_max_\w*bool": "wants numbers, not bool",

@@ -118,6 +118,7 @@ def cell(name: str, op: str, operands: str, gates: int, directions: int, **attri
         "l": np.asarray([5, 5], np.int32),
         "h": real(directions, 2, 4),
         "c": real(directions, 2, 4),
+        "p": real(directions, 3 * 4),
     }
     outputs = "y last cell" if op == "LSTM" else "y last"
     used = {key: array for key, array in tensors.items() if key in operands.split()}
@@ -128,6 +129,9 @@ def cell(name: str, op: str, operands: str, gates: int, directions: int, **attri
 CELLS = [
     cell("lstm", "LSTM", "x w r b - h c", 4, 1),
     cell("lstm_bare", "LSTM", "x w r", 4, 1),
+    cell("lstm_cell_only", "LSTM", "x w r - - - c", 4, 1),
+    cell("lstm_peepholes", "LSTM", "x w r b - - - p", 4, 1),
+    cell("lstm_states_peepholes", "LSTM", "x w r - - h c p", 4, 2, direction="bidirectional"),
     cell("lstm_back", "LSTM", "x w r b l h", 4, 1, direction="reverse"),
     cell(
         "lstm_both",
@@ -138,6 +142,7 @@ CELLS = [
         direction="bidirectional",
         activations=["Sigmoid", "Tanh", "Tanh"] * 2,
     ),
+    cell("gru_bare", "GRU", "x w r - - h", 3, 1),
     cell("gru", "GRU", "x w r b - h", 3, 1),
     cell("gru_after", "GRU", "x w r b - h", 3, 1, linear_before_reset=1),
     cell("gru_both", "GRU", "x w r b l", 3, 2, direction="bidirectional", linear_before_reset=1),

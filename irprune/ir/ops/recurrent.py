@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, expect
 from irprune.ir.ops.pointwise import sigmoid
 from irprune.ir.types import Array, TensorType, dims
 
+T = TypeVar("T")
 Direction = Literal["forward", "reverse", "bidirectional"]
 
 
@@ -19,9 +20,10 @@ class Recurrent(Op):
     """A cell stepped over time, in one or both directions.
 
     Operands: x (time, batch, in), W (directions, gates*hidden, in), R (directions, gates*hidden,
-    hidden), B (directions, 2*gates*hidden: of W, then of R), then the initial states (directions,
-    batch, hidden), then optionally the weights of peepholes, if the cell knows any (directions,
-    peepholes*hidden). Outputs: y (time, directions, batch, hidden), then the last states.
+    hidden), B where ``biased`` (directions, 2*gates*hidden: of W, then of R), then the initial
+    states, all or none (directions, batch, hidden), then optionally the weights of peepholes, if
+    the cell knows any (directions, peepholes*hidden). What is absent is zero. Outputs: y (time,
+    directions, batch, hidden), then the last states.
     """
 
     gates: ClassVar[int]
@@ -29,23 +31,27 @@ class Recurrent(Op):
     peepholes: ClassVar[int] = 0
     hidden: int
     direction: Direction
+    biased: bool
 
     linear = True
-    bias = 3
+
+    @property
+    def bias(self) -> int | None:
+        return 3 if self.biased else None
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        least = 4 + self.states
-        expect_operands(inputs, least, least + 1 if self.peepholes else least)
+        least = 4 if self.biased else 3
+        expect_operands(inputs, least, least + self.states + (1 if self.peepholes else 0))
         expect_reals(inputs)
         x = inputs[0]
         expect_rank(x, 3)
         time, batch, features = x.shape
         expect(time > 0 and self.hidden > 0, "has no steps or no hidden units")
-        n = self._directions
+        n = self.directions
         state = (n, batch, self.hidden)
         rows = self.gates * self.hidden
-        wanted = [(n, rows, features), (n, rows, self.hidden), (n, 2 * rows)]
-        wanted += [state] * self.states + [(n, self.peepholes * self.hidden)]
+        wanted = [(n, rows, features), (n, rows, self.hidden)] + [(n, 2 * rows)] * self.biased
+        wanted += [state] * len(self._initial(inputs)) + [(n, self.peepholes * self.hidden)]
         for t, shape in zip(inputs[1:], wanted, strict=False):
             expect(t.shape == shape, f"operand {dims(t.shape)} is not {dims(shape)}")
         y = TensorType((time, n, batch, self.hidden), x.dtype)
@@ -56,10 +62,15 @@ class Recurrent(Op):
         return time * batch * (product(inputs[1]) + product(inputs[2]))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
-        x, initial = args[0], args[4 : 4 + self.states]
-        weights = (*args[1:4], *args[4 + self.states :])
+        x, n = args[0], self.directions
+        none = np.zeros((n, 2 * self.gates * self.hidden), x.dtype)
+        zero = np.zeros((n, x.shape[1], self.hidden), x.dtype)
+        given = self._initial(args)
+        peepholes = args[(4 if self.biased else 3) + len(given) :]
+        weights = (*args[1:3], args[3] if self.biased else none, *peepholes)
+        initial = given or (zero,) * self.states
         ys, lasts = [], []
-        for d in range(self._directions):
+        for d in range(n):
             backward = self.direction == "reverse" or d == 1
             steps = x[::-1] if backward else x
             state = tuple(s[d] for s in initial)
@@ -72,6 +83,11 @@ class Recurrent(Op):
         finals = (np.stack(states) for states in zip(*lasts, strict=True))
         return (np.stack(ys, axis=1), *finals)
 
+    def _initial(self, operands: Sequence[T]) -> Sequence[T]:
+        """The initial states among the operands."""
+        rest = operands[4 if self.biased else 3 :]
+        return rest[: self.states] if len(rest) >= self.states else ()
+
     @abstractmethod
     def step(
         self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]
@@ -79,7 +95,8 @@ class Recurrent(Op):
         """The states after one time step of one direction; the first is the output."""
 
     @property
-    def _directions(self) -> int:
+    def directions(self) -> int:
+        """How many directions the sequence is read in."""
         return 2 if self.direction == "bidirectional" else 1
 
 
@@ -92,6 +109,7 @@ class LSTM(Recurrent):
 
     hidden: int
     direction: Direction = "forward"
+    biased: bool = True
 
     gates = 4
     states = 2
@@ -119,6 +137,7 @@ class GRU(Recurrent):
     hidden: int
     direction: Direction = "forward"
     reset_after: bool = False
+    biased: bool = True
 
     gates = 3
     states = 1
