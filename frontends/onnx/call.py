@@ -85,7 +85,7 @@ class Call:
     def array(self, index: int, what: str) -> Array:
         """The elements of a constant operand; UnsupportedOp where it is none."""
         operand = self.operand(index)
-        array = self.scope.array(operand)
+        array = self.scope.elements(operand)
         if array is None:
             raise UnsupportedOp(f"{what} '{self._inputs[index]}' is not constant")
         return array

@@ -94,6 +94,13 @@ class Scope:
         """The elements of a constant; None for anything else."""
         return self._arrays.get(operand) if isinstance(operand, Value) else None
 
+    def elements(self, operand: Operand) -> Array | None:
+        """The elements of a constant, of stored ones the reals; None for anything else."""
+        if isinstance(operand, Stored):
+            op, names = Dequantize(operand.dtype), [operand.name]
+            (operand,) = self._fold(op, [operand.constant], names, operand.source, None)
+        return self.array(operand)
+
     def placed(self, operand: Operand) -> Value:
         """The operand as a value that the graph has."""
         if operand not in self._placed:

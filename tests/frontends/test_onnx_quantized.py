@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import irprune
 from irprune.ir.op import Op
 from irprune.ir.ops import Conv2d, Dense, Dequantize, Identity
-from irprune.ir.types import Array, DType, Quant
+from irprune.ir.types import Array, DType, Quant, Shape
+from irprune.zoo.registry import build
+from tests.exporting import make_distinct
 from tests.onnx_models import Form, agrees_with_onnxruntime, ints, node, reals, scalar
 
 real = reals(3)
@@ -59,13 +63,31 @@ NETWORK = Form(
 class Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
     """Eight random inputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, shape: Shape) -> None:
         rng = np.random.default_rng(2)
-        self._left: Iterator[Array] = iter(rng.normal(0, 1, (8, 1, 3, 8, 8)).astype(np.float32))
+        arrays = rng.normal(0, 1, (8, *shape)).astype(np.float32)
+        self._left: Iterator[dict[str, Array]] = iter([{name: array} for array in arrays])
 
     def get_next(self) -> dict[str, Array] | None:
-        x = next(self._left, None)
-        return None if x is None else {"x": x}
+        return next(self._left, None)
+
+
+def quantized(model: onnx.ModelProto, path: Path, **options: object) -> None:
+    """Write the model as onnxruntime quantizes it, its weights to int8."""
+    onnx.save(model, path.with_suffix(".float.onnx"))
+    (x,) = model.graph.input
+    shape = tuple(d.dim_value for d in x.type.tensor_type.shape.dim)
+    logging.disable(logging.WARNING)  # it advises to optimize first
+    try:
+        quantize_static(
+            path.with_suffix(".float.onnx"),
+            path,
+            Samples(x.name, shape),
+            weight_type=QuantType.QInt8,
+            **options,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
@@ -74,20 +96,13 @@ class Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 def test_a_quantized_network(
     tmp_path: Path, form: QuantFormat, activations: QuantType, per_channel: bool
 ) -> None:
-    onnx.save(NETWORK.model(), tmp_path / "float.onnx")
-    logging.disable(logging.WARNING)  # it advises to optimize first
-    try:
-        quantize_static(
-            tmp_path / "float.onnx",
-            tmp_path / "m.onnx",
-            Samples(),
-            quant_format=form,
-            activation_type=activations,
-            weight_type=QuantType.QInt8,
-            per_channel=per_channel,
-        )
-    finally:
-        logging.disable(logging.NOTSET)
+    quantized(
+        NETWORK.model(),
+        tmp_path / "m.onnx",
+        quant_format=form,
+        activation_type=activations,
+        per_channel=per_channel,
+    )
     graph = irprune.load(tmp_path / "m.onnx")
     integer = irprune.deployed(graph)
     layers = [n for n in integer.nodes if isinstance(n.op, Conv2d | Dense)]
@@ -105,6 +120,35 @@ def test_a_quantized_network(
                 # Some of the 255 steps: a tie that is broken otherwise grows from layer to layer.
                 assert np.ptp(wanted) > 0
                 np.testing.assert_allclose(y, wanted, atol=np.ptp(wanted) / 24)
+
+
+def zoo_model(path: Path) -> onnx.ModelProto:
+    """MicroNets' KWS-S as torch exports it, with a Pad of its own before the first layer."""
+    torch.manual_seed(0)
+    module, inputs = build("micronet_kws_s")
+    module.eval()
+    make_distinct(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # all are about torch's own exporter
+        torch.onnx.export(module, inputs, path, dynamo=False)
+    return onnx.load(path)
+
+
+def test_a_network_whose_padding_is_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    quantized(zoo_model(tmp_path / "zoo.onnx"), path, activation_type=QuantType.QInt8)
+    graph = irprune.load(path)
+    costs = irprune.analyze(graph).costs
+    # Liberis & Lane, Table 3.
+    assert (costs.model_size, costs.peak_sram, costs.macs) == (63_552, 51_660, 8_351_252)
+    assert {v.type.dtype for n in irprune.deployed(graph).nodes[:-1] for v in n.outputs} == {
+        DType.I8
+    }
+    x = np.random.default_rng(3).normal(0, 1, (1, 1, 49, 10)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(path).run(None, {graph.inputs[0].name: x})
+    for variant in (graph, irprune.deployed(graph)):
+        (y,) = irprune.run(variant, [x])
+        np.testing.assert_allclose(y, wanted, atol=np.ptp(wanted) / 24)
 
 
 def on_integers(name: str, op: str, operands: str, **more: object) -> Form:
