@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,8 @@ from tests.rewrites import interface, random_inputs
 
 T = TypeVar("T")
 
+BYTES, SHORTS = (DType.I8, DType.U8), (DType.I16, DType.U16)
+
 
 class Draw(Protocol):
     """How hypothesis lets a test draw."""
@@ -32,30 +35,30 @@ CLAMPS: tuple[Op | None, ...] = (None, ops.Relu(), ops.Relu6(), ops.Clip(-0.5, 1
 
 
 def covering(reals: Array, dtype: DType) -> Quant:
-    """What a calibration on these reals would give: their range and zero in 255 steps.
+    """What a calibration on these reals would give: their range and zero in the type's steps.
 
     A range below 0.3 is widened: its steps would be finer than those of products of weights.
     """
     low, high = min(float(reals.min()), 0.0), max(float(reals.max()), 0.0)
-    scale = max(high - low, 0.3) / 255
     least, most = dtype.limits
+    scale = max(high - low, 0.3) / (most - least)
     return Quant((scale,), (int(np.clip(round(least - low / scale), least, most)),))
 
 
 class Net:
-    """A quantized graph in the making."""
+    """A quantized graph in the making, its activations of one of some types."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Draw, dtypes: Sequence[DType] = BYTES) -> None:
         self.draw = draw
         self.rng = np.random.default_rng(draw(st.integers(0, 2**16)))
         self.builder = Builder("net")
-        self.dtype = draw(st.sampled_from((DType.I8, DType.U8)))
+        self.dtype = draw(st.sampled_from(dtypes))
         self.layout: Layout = draw(st.sampled_from(("NCHW", "NHWC")))
 
     def quant(self) -> Quant:
         """A scale and a zero point, at random."""
         low, high = self.dtype.limits
-        scale = self.draw(st.floats(1 / 256, 1 / 16))
+        scale = self.draw(st.floats(1 / 256, 1 / 16)) / 256 ** (self.dtype.itemsize - 1)
         return Quant((scale,), (self.draw(st.integers(low + 8, high - 8)),))
 
     def input(self, shape: Shape, quant: Quant | None = None) -> Value:

@@ -155,7 +155,8 @@ class _Sweep:
             return None
         array, quant = made
         stored = self.stored.get(bias, bias)
-        if stored.type.dtype is DType.I32 and np.array_equal(self._graph.constants[stored], array):
+        same = stored.type.dtype is DType.of(array.dtype)
+        if same and np.array_equal(self._graph.constants[stored], array):
             return stored
         return self.edit.constant(bias.name, array, quant)
 

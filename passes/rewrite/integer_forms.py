@@ -15,10 +15,25 @@ from irprune.ir.op import Op
 from irprune.ir.ops.binary import Arithmetic
 from irprune.ir.ops.pointwise import Unary
 from irprune.ir.ops.pool import Pool
+from irprune.ir.ops.reduce import Reduce
 from irprune.ir.types import Array, DType, Quant, TensorType
 from irprune.passes.rewrite.patterns import activation_of
 
 Linear = ops.Conv2d | ops.ConvTranspose2d | ops.Dense | ops.MatMul
+
+IN_16_BITS = (
+    *(ops.Conv2d, ops.ConvTranspose2d, ops.Dense, ops.MatMul, ops.AveragePool2d),
+    *(ops.Add, ops.Sub, ops.Mul, ops.Relu, ops.LeakyRelu, ops.Abs, ops.ReduceMean, ops.ReduceSum),
+)
+"""Operators with integer arithmetic over activations of 16 bits.
+
+TFLite's kernels have it for zero points of 0; with others, which onnxruntime's quantizer makes,
+the formulas are the same and the registers one bit wider. The sums of reductions stay in 32 bits
+for 2**14 terms.
+"""
+
+_BYTES = {DType.I8, DType.U8}
+_SHORTS = {DType.I16, DType.U16}
 
 COARSER = 1.5
 """How many times the scale of an output that of an intermediate may be, if it reaches as far.
@@ -40,7 +55,7 @@ def integer_output(op: Op, inputs: Sequence[TensorType], output: TensorType) -> 
         ``output``, or a type of about its precision that has to be requantized to it; None where
         the operator has no integer arithmetic for these operands.
     """
-    if not all(_is_byte(t) for t in (*inputs, output)) or len(quantization(inputs[0]).scale) > 1:
+    if not _are_storable(op, inputs, output) or len(quantization(inputs[0]).scale) > 1:
         return None
     accepts = _multiplies if isinstance(op, Linear) else _runs
     return next((t for t in _candidates(op, inputs[0], output) if accepts(op, inputs, t)), None)
@@ -51,20 +66,31 @@ def integer_bias(
 ) -> tuple[Array, Quant] | None:
     """A bias in the scale of the products it is added to.
 
-    None where 32 bits do not hold it, or where that scale is too coarse for the output's.
+    It is as wide as the sums that start from it: 32 bits, or 64 (of which 48 are used) over
+    activations of 16. None where that does not hold it, or is too coarse for the output.
     """
+    wide = x.dtype.itemsize == 2
     scales = scale(x) * np.asarray(quantization(w).scale, np.float64)
     whole = np.rint(real.astype(np.float64) / scales)
-    low, high = DType.I32.limits
+    low, high = (-(2**47), 2**47 - 1) if wide else DType.I32.limits
     fits = np.all((whole >= low) & (whole <= high))
     if not fits or np.any(np.abs(whole * scales - real) > scale(output) / 2):
         return None
     axis = None if scales.size == 1 else 0
-    return whole.astype(np.int32), Quant(tuple(scales.tolist()), (0,) * scales.size, axis)
+    stored = whole.astype(np.int64 if wide else np.int32)
+    return stored, Quant(tuple(scales.tolist()), (0,) * scales.size, axis)
 
 
-def _is_byte(t: TensorType) -> bool:
-    return t.dtype in (DType.I8, DType.U8) and t.quant is not None
+def _are_storable(op: Op, inputs: Sequence[TensorType], output: TensorType) -> bool:
+    """Whether these types are of 8 bits, or of 16 where the operator has arithmetic for them."""
+    dtypes = {t.dtype for t in (*inputs, output)}
+    if any(t.quant is None for t in (*inputs, output)) or not dtypes <= {*_BYTES, *_SHORTS}:
+        return False
+    if dtypes <= _BYTES:
+        return True
+    long = isinstance(op, Reduce) and inputs[0].elements > output.elements << 14
+    alike = inputs[0].dtype == output.dtype
+    return isinstance(op, IN_16_BITS) and alike and output.dtype in _SHORTS and not long
 
 
 def _candidates(op: Op, x: TensorType, output: TensorType) -> Iterator[TensorType]:

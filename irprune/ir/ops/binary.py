@@ -11,7 +11,7 @@ import numpy as np
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import Multiplier, bit_length, high_mul, shift_right, wrap
 from irprune.ir.fixed_point_functions import reciprocal
-from irprune.ir.integer import centred, rescaled, scale, stored
+from irprune.ir.integer import centred, rescaled, scale, stored, zero_point
 from irprune.ir.op import Activated, Dims, Op, expect, expect_numbers, expect_operands, op, product
 from irprune.ir.types import Array, TensorType, dims
 
@@ -98,6 +98,8 @@ class Mul(Arithmetic):
         a, b = (centred(x, t) for x, t in zip(args, inputs, strict=True))
         out = outputs[0]
         factor = scale(inputs[0]) * scale(inputs[1]) / scale(out)
+        if _has_17_bits(inputs):
+            return stored(Multiplier.of(factor).wide(a * b), out, self.activation)
         return rescaled(wrap(a * b), factor, out, self.activation)
 
 
@@ -135,7 +137,7 @@ def _summed(
     activation: Op | None,
 ) -> tuple[Array]:
     """A signed sum of two operands, brought to twice the larger of their scales first."""
-    left = 15 if output.dtype.itemsize == 2 else 20
+    left = 13 if _has_17_bits(inputs) else 15 if output.dtype.itemsize == 2 else 20
     common = 2 * max(scale(t) for t in inputs)
     total = sum(
         sign * Multiplier.of(scale(t) / common)(centred(x, t) << left)
@@ -143,6 +145,11 @@ def _summed(
     )
     factor = common / ((1 << left) * scale(output))
     return rescaled(np.asarray(total), factor, output, activation)
+
+
+def _has_17_bits(inputs: Sequence[TensorType]) -> bool:
+    """Whether operands of 16 bits need one more without their zero point; TFLite has none such."""
+    return any(t.dtype.itemsize == 2 and zero_point(t) != 0 for t in inputs)
 
 
 class _Extremum(Arithmetic):
