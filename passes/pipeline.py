@@ -36,6 +36,7 @@ DEPLOYMENT = (
     Step(fuse_activations, "a scale or shift before an activation takes it to where it is folded"),
     Step(fuse_quantization, "activations are in the operators whose outputs are quantized"),
     Step(drop_dead, "dequantized values that nobody reads any more are gone"),
+    Step(drop_identities, "what was quantized in between is read by arithmetic of integers now"),
     Step(fold_dequantized, "what is still dequantized belongs to operators that run on reals"),
     Step(fold_batchnorm, "every weight that can be is a constant; scales have their activations"),
 )

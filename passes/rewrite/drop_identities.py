@@ -2,16 +2,22 @@ from __future__ import annotations
 
 from irprune.ir import ops
 from irprune.ir.build import Edit
-from irprune.ir.graph import Graph, Node, Value, producers
+from irprune.ir.graph import Graph, Node, Value, producers, readers
+from irprune.ir.ops.binary import Arithmetic
 from irprune.ir.ops.shape import View
 
 
 def drop_identities(graph: Graph) -> Graph:
     """The graph without the nodes that hand on what they, or the views before them, were given.
 
-    One stays where a graph input, a constant or another graph output would have to bear the name
-    of the graph output that it makes.
+    Nor has it those that repeat elements for arithmetic that would do so itself. One stays where
+    a graph input, a constant or another graph output would have to bear the name of the graph
+    output that it makes.
     """
+    return _without_expansions(_without_identities(graph))
+
+
+def _without_identities(graph: Graph) -> Graph:
     edit = Edit(graph)
     fixed = {*graph.inputs, *graph.constants, *graph.outputs}
     for node in graph.nodes:
@@ -27,6 +33,29 @@ def drop_identities(graph: Graph) -> Graph:
             continue
         edit.replace(node)
     return edit.finish()
+
+
+def _without_expansions(graph: Graph) -> Graph:
+    edit = Edit(graph)
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Expand) and node.output not in graph.outputs:
+            found = readers(graph)[node.output]
+            if found and all(_broadcasts(edit, reader, node) for reader in found):
+                edit.replace(node)
+                edit.redirect(node.output, edit.resolve(node.inputs[0]))
+    return edit.finish()
+
+
+def _broadcasts(edit: Edit, reader: Node, expansion: Node) -> bool:
+    """Whether a reader makes the same of what is expanded as of what the expansion makes."""
+    if not isinstance(reader.op, Arithmetic | ops.Expand):
+        return False
+    operands = [
+        edit.resolve(expansion.inputs[0] if value is expansion.output else value)
+        for value in reader.inputs
+    ]
+    (made,) = reader.op.infer([value.type for value in operands])
+    return made.shape == reader.output.type.shape
 
 
 def _equal(graph: Graph, node: Node) -> Value | None:

@@ -14,17 +14,23 @@ from irprune.ir.ops import (
     AveragePool2d,
     Conv2d,
     Dense,
+    Dequantize,
+    Div,
+    Expand,
     Flatten,
     MatMul,
     MaxPool2d,
     Mul,
+    Quantize,
     ReduceMean,
+    ReduceSum,
     Relu,
     Sub,
 )
 from irprune.ir.types import Array, DType, Quant
 from irprune.passes.analysis.costs import costs
 from irprune.passes.analysis.deployment import Precision, default_precision
+from irprune.passes.pipeline import deployed
 
 
 def weights(*shape: int) -> Array:
@@ -141,3 +147,22 @@ def test_inputs_can_be_left_out() -> None:
     found = costs(graph, Precision.INT8, exclude_inputs=True)
     assert (found.peak_sram, found.peak_sram_imprecise, found.working_memory_6) == (10, 10, 10)
     assert found.working_memory_5 == 1000
+
+
+def test_an_expansion_for_arithmetic_is_free() -> None:
+    """A vector divided by its own sum; the same where each step is quantized."""
+    n = 64
+    b = Builder("normalize")
+    x = b.input("x", (1, n))
+    total = b.add(ReduceSum((1,)), x)
+    graph = b.finish([b.add(Div(), x, b.add(Expand((1, n)), total))])
+    assert costs(deployed(graph), Precision.INT8).peak_sram == n + n + 1
+    b = Builder("quantized")
+    quant = Quant((0.1,), (0,))
+    x, row = (b.input(name, shape, DType.I8, quant) for name, shape in (("x", (4, n)), ("r", (n,))))
+    expanded = b.add(Expand((4, n)), b.add(Dequantize(), row))
+    stored = b.add(Quantize(DType.I8, quant), expanded)
+    y = b.add(Add(), b.add(Dequantize(), x), b.add(Dequantize(), stored))
+    graph = b.finish([b.add(Quantize(DType.I8, quant), y)])
+    assert [type(node.op) for node in deployed(graph).nodes] == [Add]
+    assert costs(deployed(graph), Precision.MODEL).peak_sram == 4 * n + n

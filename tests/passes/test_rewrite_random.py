@@ -46,6 +46,21 @@ def test_no_step_finds_work_in_the_deployed_form(graph: Graph) -> None:
         assert step.rewrite(after) is after
 
 
+@given(graphs(kinds=("Expand", "Add", "Mul", "PRelu", "Reshape", "Relu"), max_nodes=12))
+def test_expansions(graph: Graph) -> None:
+    """None is left that only arithmetic reads, unless it makes a shape that nothing else makes."""
+    after = assert_keeps(drop_identities, graph, 0.0)
+    for node in after.nodes:
+        found = readers(after)[node.output]
+        arithmetic = all(isinstance(reader.op, ops.Add | ops.Mul) for reader in found)
+        if isinstance(node.op, ops.Expand) and found and arithmetic:
+            small = node.inputs[0].type.shape
+            others = [[v.type.shape for v in r.inputs if v is not node.output] for r in found]
+            shapes = [np.broadcast_shapes(small, *shapes) for shapes in others]
+            kept = [r.output.type.shape for r in found] == shapes
+            assert node.output in after.outputs or not kept
+
+
 VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 NOTHINGS = (*VIEWS, "Transpose", "Slice", "Pad", "Expand", "Concat", "Split", "Gather")
 
