@@ -12,6 +12,7 @@ from irprune.frontends.onnx.scope import repeated
 from irprune.frontends.onnx.tensors import dtype_of
 from irprune.ir.errors import InvalidModel, InvalidType
 from irprune.ir.graph import Value
+from irprune.ir.op import normalize_axes
 from irprune.ir.ops import Dequantize, Identity
 from irprune.ir.types import Array, DType, Quant
 
@@ -133,10 +134,10 @@ def reduction(function: Callable[..., Array], axes_since: int) -> Lowering:
         keepdims = bool(call.int_("keepdims", 1))
         if call.int_("noop_with_empty_axes", 0) and not axes:
             return call.constant(array)
-        if any(not -array.ndim <= axis < array.ndim for axis in axes or ()):
-            raise InvalidType(f"axes {axes} are not in a shape of rank {array.ndim}")
+        along = normalize_axes(axes or range(array.ndim), array.ndim)
         call.expect(array.size > 0, "reduces nothing")
-        reduced = function(array, axis=axes or None, keepdims=keepdims)
+        with np.errstate(all="ignore"):
+            reduced = function(array, axis=along, keepdims=keepdims)
         return call.constant(np.asarray(reduced, array.dtype))
 
     return lower

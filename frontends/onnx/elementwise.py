@@ -77,7 +77,7 @@ def pow_(call: Call) -> Value:
     x, y = call.value(0), call.value(1)
     exponent = call.scope.array(y)
     if exponent is not None and y.type.dtype != x.type.dtype:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             cast = exponent.astype(x.type.dtype.numpy)
         call.expect(bool(np.array_equal(cast, exponent)), "an exponent is not of the base's type")
         y = call.constant(cast, "exponent")

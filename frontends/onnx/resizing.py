@@ -14,7 +14,7 @@ from irprune.ir.graph import Value
 from irprune.ir.op import normalize_axis
 from irprune.ir.ops import Dequantize, Identity, Quantize, Resize
 from irprune.ir.ops.resize import Coordinates, Rounding
-from irprune.ir.types import Shape
+from irprune.ir.types import Shape, dims
 
 Mode = Literal["nearest", "linear"]
 Grid = tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]
@@ -84,11 +84,14 @@ def _scaled(shape: Shape, axes: tuple[int, ...], scales: Sequence[float]) -> Gri
     if len(scales) != len(axes) or not all(math.isfinite(s) and s > 0 for s in scales):
         raise InvalidType(f"has no positive scale for each of {len(axes)} axes")
     # In single precision, as every runtime computes it: 10 times 0.7 is 7 there.
-    sizes = tuple(
-        math.floor(np.float32(shape[axis]) * np.float32(scale))
-        for axis, scale in zip(axes, scales, strict=True)
-    )
-    return axes, sizes, tuple(scales)
+    with np.errstate(over="ignore"):
+        lengths = [
+            np.float32(shape[axis]) * np.float32(scale)
+            for axis, scale in zip(axes, scales, strict=True)
+        ]
+    if not np.all(np.isfinite(lengths)):
+        raise InvalidType(f"scales {dims(shape)} by {max(scales)}")
+    return axes, tuple(map(math.floor, lengths)), tuple(scales)
 
 
 def _resize(

@@ -163,6 +163,40 @@ def test_a_tensor_that_nobody_makes(tmp_path: Path, missing: str) -> None:
     refused(stored(tmp_path / "m.onnx", model([node], tensor(4, 2, 3, 3))), "absent")
 
 
+def constant(name: str, *numbers: float, dtype: type = np.float32) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(numbers, dtype), name)
+
+
+@pytest.mark.parametrize(
+    ("node", "tensors"),
+    [
+        (
+            helper.make_node("ReduceProd", ["c"], ["y"], "n", axes=[0, -1]),
+            [constant("c", 1, 2)],
+        ),
+        (helper.make_node("Resize", ["x", "", "c"], ["y"], "n"), [constant("c", 1, 1, 3e38, 1)]),
+        (
+            helper.make_node("Pow", ["x", "c"], ["y"], "n"),
+            [constant("c", 1e300, dtype=np.float64)],
+        ),
+    ],
+    ids=["axis twice", "scale", "exponent"],
+)
+def test_numbers_beyond_bounds(
+    tmp_path: Path, node: NodeProto, tensors: Sequence[TensorProto]
+) -> None:
+    refused(stored(tmp_path / "m.onnx", model([node], *tensors)), "'n'")
+
+
+def test_a_constant_may_overflow(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceProd", ["c"], ["product"], "n", keepdims=0),
+        helper.make_node("Add", ["x", "product"], ["y"], "sum"),
+    ]
+    path = stored(tmp_path / "m.onnx", model(nodes, constant("c", 3e38, 3e38)))
+    assert [array.item() for array in irprune.load(path).constants.values()] == [np.inf]
+
+
 def small() -> bytes:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], "conv", pads=[1, 1, 1, 1], strides=[2, 2]),
