@@ -79,7 +79,8 @@ def pow_(call: Call) -> Value:
     if exponent is not None and y.type.dtype != x.type.dtype:
         with np.errstate(all="ignore"):
             cast = exponent.astype(x.type.dtype.numpy)
-        call.expect(bool(np.array_equal(cast, exponent)), "an exponent is not of the base's type")
+            same = bool(np.array_equal(cast, exponent))
+        call.expect(same, "an exponent is not of the base's type")
         y = call.constant(cast, "exponent")
     return call.emit(Pow(), x, y)
 

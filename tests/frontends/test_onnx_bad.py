@@ -179,8 +179,12 @@ def constant(name: str, *numbers: float, dtype: type = np.float32) -> TensorProt
             helper.make_node("Pow", ["x", "c"], ["y"], "n"),
             [constant("c", 1e300, dtype=np.float64)],
         ),
+        (
+            helper.make_node("Pow", ["b", "c"], ["y"], "n"),
+            [constant("b", 2, dtype=np.int64), constant("c", np.nan)],
+        ),
     ],
-    ids=["axis twice", "scale", "exponent"],
+    ids=["axis twice", "scale", "exponent", "exponent of integers"],
 )
 def test_numbers_beyond_bounds(
     tmp_path: Path, node: NodeProto, tensors: Sequence[TensorProto]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from onnx import numpy_helper
 
 import irprune
 
+ROOT = Path(__file__).parents[2]
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
 
 
@@ -62,3 +66,44 @@ def test_a_light_model_as_it_is(path: Path) -> None:
     report = irprune.analyze(irprune.load(path))
     assert report.costs.macs > 0
     assert report.costs.peak_sram >= report.costs.peak_sram_imprecise_in_place
+
+
+def peak_memory(code: str, *args: str) -> int:
+    """Peak resident bytes of a Python process that runs the code.
+
+    It is started by a small process: to a process's peak counts that of the one that started it.
+    """
+    start = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+    )
+    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    command = [sys.executable, "-c", start, code + tail, *args]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"), [("light_densenet121", False), ("light_inception_v1", True)]
+)
+def test_a_model_takes_no_more_memory_than_twice_its_weights(
+    tmp_path: Path, name: str, stored: bool
+) -> None:
+    """Over what the libraries take, whether the file has the weights or says how to make them."""
+    (path,) = (path for path in LIGHT if path.stem == name)
+    weights = 4 * irprune.analyze(irprune.load(path)).costs.parameters
+    if stored:
+        onnx.save(with_random_weights(path, np.random.default_rng(0)), tmp_path / "m.onnx")
+        path = tmp_path / "m.onnx"
+        assert path.stat().st_size > weights
+    imports = "import sys, irprune, onnx, onnx_graphsurgeon, irprune.frontends.onnx; "
+    analysis = "irprune.analyze(irprune.load(sys.argv[1]))"
+    used = peak_memory(imports + analysis, str(path))
+    used -= peak_memory(imports + "irprune.load; irprune.analyze")
+    assert weights * stored < used < 2 * weights
+
+
+def test_densenet_is_read_and_analyzed_in_time() -> None:
+    (path,) = (path for path in LIGHT if path.stem == "light_densenet121")
+    start = time.process_time()
+    irprune.analyze(irprune.load(path))
+    assert time.process_time() - start < 3
