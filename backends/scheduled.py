@@ -76,9 +76,7 @@ def check_output(source: Source, path: Path | None, *, plan: bool) -> None:
             hint="-o goes with an .onnx or .tflite model",
         )
     if path.suffix != source.path.suffix:
-        raise UsageError(
-            f"must end in {source.path.suffix}, as the model does", where=str(path)
-        )
+        raise UsageError(f"must end in {source.path.suffix}, as the model does", where=str(path))
 
 
 def write_scheduled(

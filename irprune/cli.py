@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -15,6 +16,8 @@ from irprune.ir.errors import IrpruneError, UsageError
 if TYPE_CHECKING:
     from irprune.budget import Budget
     from irprune.devices import Device
+    from irprune.ir.types import Shape
+    from irprune.passes.analysis.deployment import Precision
     from irprune.report.report import Report
 
 DOES_NOT_FIT = 1
@@ -38,40 +41,45 @@ class CountAs(StrEnum):
     model = "model"
 
 
+MODEL = (
+    "An .onnx or .tflite file, zoo:NAME[?key=value&...], or package.module:factory for a torch "
+    "module."
+)
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="INPUT=1x3x96x96", help="The shape of an input; may be repeated."),
+]
+As = Annotated[
+    CountAs | None,
+    typer.Option(
+        "--as",
+        help="Count in these types; by default int8 for a float model, its own for a quantized "
+        "one.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ExcludeInputs = Annotated[
+    bool, typer.Option("--exclude-inputs", help="Leave model inputs out of memory figures.")
+]
+
+
 @app.command()
 def analyze(
     models: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="An .onnx or .tflite file, zoo:NAME[?key=value&...], or package.module:factory "
-            "for a torch module.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="MODEL...", help=MODEL, show_default=False),
     ],
     device: Annotated[
         str | None, typer.Option(help="Does it fit this board? See 'devices'.")
     ] = None,
     sram: Annotated[str | None, typer.Option(help="Does it fit this memory? E.g. 64KB.")] = None,
     flash: Annotated[str | None, typer.Option(help="Does it fit this storage?")] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="INPUT=1x3x96x96", help="The shape of an input; may be repeated."),
-    ] = None,
-    as_: Annotated[
-        CountAs | None,
-        typer.Option(
-            "--as",
-            help="Count in these types; by default int8 for a float model, its own for a "
-            "quantized one.",
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    shape: Shapes = None,
+    as_: As = None,
+    json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
-    exclude_inputs: Annotated[
-        bool, typer.Option("--exclude-inputs", help="Leave model inputs out of memory figures.")
-    ] = False,
+    exclude_inputs: ExcludeInputs = False,
 ) -> None:
     """Say what models cost: peak SRAM, model size, MACs.
 
@@ -80,7 +88,12 @@ def analyze(
     if json and csv:
         raise UsageError("--json and --csv exclude each other")
     board, budget = _limits(device, sram, flash)
-    reports = [_report(model, shape or [], as_, exclude_inputs) for model in models]
+    from irprune.report.terminal import console, print_reports, working
+
+    reports = []
+    for model in models:
+        with working(model):
+            reports.append(_report(model, shape or [], as_, exclude_inputs))
     verdicts = [report.verdicts(budget) for report in reports]
     if json or csv:
         from irprune.report.serialize import as_csv, as_json
@@ -88,11 +101,75 @@ def analyze(
         text = as_csv(reports, per_layer=per_layer) if csv else as_json(reports, verdicts, board)
         print(text)
     else:
-        from irprune.report.terminal import console, print_reports
-
         print_reports(console(), reports, verdicts, board, per_layer=per_layer)
     if not all(verdict.fits for found in verdicts for verdict in found):
         raise typer.Exit(DOES_NOT_FIT)
+
+
+@app.command()
+def schedule(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the model's file with its operators reordered."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Put the memory plan into the .tflite file, too.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let the output overwrite the model.")
+    ] = False,
+    shape: Shapes = None,
+    as_: As = None,
+    json: Json = False,
+    exclude_inputs: ExcludeInputs = False,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds to look for the best order, and the best arena.")
+    ] = 10.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw memory over time into a .png or .svg file.")
+    ] = None,
+) -> None:
+    """Find the order of a model's operators that needs least memory, and a place for every buffer.
+
+    A .tflite file is scheduled as the device runs it: its own operators, in its own types. Other
+    models are scheduled in the form that would be deployed.
+    """
+    from irprune.backends.scheduled import check_output, open_source, write_scheduled
+    from irprune.passes.analysis.memory import memory_of
+    from irprune.report.terminal import console, working
+
+    source = open_source(model, _shapes(shape))
+    check_output(source, output, plan=plan)
+    if plan and (as_ or exclude_inputs):
+        raise UsageError("a plan is for the file's own types and inputs: drop --as and the like")
+    if plot is not None:
+        from irprune.report.plot import check_plot
+
+        check_plot(plot)
+    with working(f"{model}: looking for the best order"):
+        memory = memory_of(
+            source.graph,
+            _precision(as_) or source.precision,
+            exclude_inputs=exclude_inputs,
+            time_limit=time_limit,
+        )
+    planned = None if plan else source.planned
+    if output is not None:
+        planned = write_scheduled(source, memory, output, plan=plan, force=force)
+    if plot is not None:
+        from irprune.backends.files import write_atomically
+        from irprune.report.plot import picture
+
+        write_atomically(plot, picture(memory, plot.suffix))
+    if json:
+        from irprune.report.serialize import memory_as_json
+
+        print(memory_as_json(memory, planned))
+    else:
+        from irprune.report.timeline import print_memory
+
+        print_memory(console(), memory, planned)
 
 
 @app.command()
@@ -130,13 +207,23 @@ def main() -> None:
 
 
 def _report(model: str, shapes: list[str], as_: CountAs | None, exclude_inputs: bool) -> Report:
-    from irprune.frontends.load import load, parse_shape
-    from irprune.passes.analysis.deployment import Precision
+    from irprune.frontends.load import load
     from irprune.report.report import analyze as analyze_graph
 
-    graph = load(model, shapes=dict(parse_shape(text) for text in shapes))
-    precision = None if as_ is None else Precision(as_.value)
-    return analyze_graph(graph, precision, exclude_inputs=exclude_inputs)
+    graph = load(model, shapes=_shapes(shapes))
+    return analyze_graph(graph, _precision(as_), exclude_inputs=exclude_inputs)
+
+
+def _shapes(texts: list[str] | None) -> dict[str, Shape]:
+    from irprune.frontends.load import parse_shape
+
+    return dict(parse_shape(text) for text in texts or ())
+
+
+def _precision(as_: CountAs | None) -> Precision | None:
+    from irprune.passes.analysis.deployment import Precision
+
+    return None if as_ is None else Precision(as_.value)
 
 
 def _limits(

@@ -10,7 +10,9 @@ from irprune.ir.graph import Graph, Value
 from irprune.ir.types import Shape
 from irprune.passes.analysis.costs import Costs, costs
 from irprune.passes.analysis.deployment import Precision, default_precision, stored_bytes
+from irprune.passes.analysis.memory import Memory, memory_of
 from irprune.passes.pipeline import deployed
+from irprune.passes.rewrite.reorder import reorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Report:
 
     Attributes:
         name: the model.
-        graph: the deployed form.
-        costs: per node and in total.
+        graph: the deployed form, in the best order.
+        costs: per node and in total, in that order.
+        memory: that order, the memory at each of its steps, and a place for each buffer.
         inputs: what the model is given.
         outputs: what it gives.
     """
@@ -52,13 +55,14 @@ class Report:
     name: str
     graph: Graph
     costs: Costs
+    memory: Memory
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
     def verdicts(self, budget: Budget) -> tuple[Verdict, ...]:
-        """One verdict for each resource that the budget bounds."""
+        """One verdict for each resource that the budget bounds; the arena is what takes SRAM."""
         needs = (
-            ("sram", self.costs.peak_sram, budget.sram),
+            ("sram", self.memory.arena.size, budget.sram),
             ("flash", self.costs.model_size, budget.flash),
             ("macs", self.costs.macs, budget.macs),
         )
@@ -74,7 +78,11 @@ class Report:
 
 
 def analyze(
-    graph: Graph, precision: Precision | None = None, *, exclude_inputs: bool = False
+    graph: Graph,
+    precision: Precision | None = None,
+    *,
+    exclude_inputs: bool = False,
+    time_limit: float = 10.0,
 ) -> Report:
     """Analyse the form of a model that would be deployed.
 
@@ -83,16 +91,20 @@ def analyze(
         precision: how wide its numbers are; by default int8 for a float model and its own types
             for a quantized one.
         exclude_inputs: leave the model's inputs out of every memory figure, as µNAS does.
+        time_limit: seconds to look for the best order, and again for the best places.
 
     Returns:
         The costs of each node and of the whole, in bytes and operations.
     """
     final = deployed(graph)
     counted_as = precision or default_precision(final)
+    memory = memory_of(final, counted_as, exclude_inputs=exclude_inputs, time_limit=time_limit)
+    best = reorder(final, memory.schedule)
     return Report(
         name=graph.name,
-        graph=final,
-        costs=costs(final, counted_as, exclude_inputs=exclude_inputs),
+        graph=best,
+        costs=costs(best, counted_as, exclude_inputs=exclude_inputs),
+        memory=memory,
         inputs=tuple(_port(value, counted_as) for value in final.inputs),
         outputs=tuple(_port(value, counted_as) for value in final.outputs),
     )

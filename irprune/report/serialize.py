@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from irprune.devices import DEVICES, Device
+from irprune.passes.analysis.memory import Memory
 from irprune.report.report import Report, Verdict
 
 Row = dict[str, str | int]
@@ -33,7 +34,8 @@ def totals(report: Report) -> Row:
         "counted_as": costs.precision.value,
         "nodes": len(costs.nodes),
     }
-    return head | {key: int(getattr(costs, key)) for key in TOTALS}
+    found = head | {key: int(getattr(costs, key)) for key in TOTALS}
+    return found | {"peak_sram_given_order": report.memory.given_peak}
 
 
 def layers(report: Report) -> list[Row]:
@@ -85,11 +87,56 @@ def devices_as_json() -> str:
     return json.dumps([asdict(board) for board in DEVICES], indent=2)
 
 
+def memory_as_json(memory: Memory, planned: int | None) -> str:
+    """Peaks, arena, steps and buffers; sizes in bytes, lifetimes in steps, ends included.
+
+    Args:
+        memory: the schedule and its arena.
+        planned: bytes that the memory plan in the file takes; None where it has none.
+    """
+    found = {
+        "name": memory.graph.name,
+        "counted_as": memory.precision.value,
+        "peak_sram": memory.schedule.peak,
+        "peak_sram_given_order": memory.given_peak,
+        "lower_bound": memory.schedule.lower_bound,
+        "proven": memory.schedule.proven,
+        "advice": memory.schedule.advice,
+        "arena": _arena(memory),
+        "plan_in_file": planned,
+        "order": list(memory.schedule.order),
+        "steps": [
+            {
+                "name": node.name,
+                "op": type(node.op).__name__,
+                "source": str(node.source),
+                "memory": used,
+                "live": sorted(memory.names[buffer] for buffer in live),
+            }
+            for node, used, live in zip(
+                memory.nodes, memory.timeline.usage, memory.timeline.live, strict=True
+            )
+        ],
+        "buffers": [
+            {"name": name, "bytes": size, "first": first, "last": last, "offset": offset}
+            for name, size, (first, last), offset in zip(
+                memory.names,
+                memory.model.sizes,
+                memory.lifetimes,
+                memory.arena.offsets,
+                strict=True,
+            )
+        ],
+    }
+    return json.dumps(found, indent=2)
+
+
 def _object(
     report: Report, verdicts: tuple[Verdict, ...], board: Device | None
 ) -> dict[str, object]:
     found: dict[str, object] = {
         **totals(report),
+        "arena": _arena(report.memory),
         "inputs": [asdict(port) for port in report.inputs],
         "outputs": [asdict(port) for port in report.outputs],
     }
@@ -102,3 +149,14 @@ def _object(
     if estimate is not None:
         found["estimate"] = asdict(estimate)
     return found | {"layers": layers(report)}
+
+
+def _arena(memory: Memory) -> dict[str, int | bool]:
+    """The arena's size and what is known of it."""
+    arena = memory.arena
+    return {
+        "size": arena.size,
+        "lower_bound": arena.lower_bound,
+        "proven": arena.proven,
+        "alignment": arena.alignment,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 from irprune.devices import DEVICES, Device
 from irprune.ir.types import dims
 from irprune.passes.analysis.deployment import Precision
+from irprune.passes.analysis.memory import Memory
 from irprune.report.report import Report, Verdict
 
 BAR = 12
@@ -29,6 +31,28 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=200)
 
 
+def working(what: str) -> AbstractContextManager[object]:
+    """Say on standard error, if that is a terminal, what takes its time."""
+    errors = Console(stderr=True)
+    return errors.status(what) if errors.is_terminal else nullcontext()
+
+
+def print_titled(out: Console, title: str, table: Table) -> None:
+    """A table under its title, which may be wider than it."""
+    out.print(Text(title, "bold"))
+    out.print(table)
+
+
+def in_kib(size: int) -> str:
+    """The unit of a number of bytes, and the number in KiB."""
+    return f"bytes, {size / 1024:,.1f} KiB"
+
+
+def memory_bar(used: int, peak: int) -> str:
+    """A bar as long as the share of the peak that is used."""
+    return "█" * round(BAR * used / peak) if peak else ""
+
+
 def print_reports(
     out: Console,
     reports: Sequence[Report],
@@ -39,16 +63,16 @@ def print_reports(
 ) -> None:
     """A table of one model's costs, or one that compares several; then layers and verdicts."""
     if len(reports) == 1:
-        _print_titled(out, reports[0].name, _details(reports[0]))
+        print_titled(out, reports[0].name, _details(reports[0]))
     else:
         out.print(_comparison(reports))
         out.print("sizes in bytes")
     for report in reports if per_layer else ():
-        _print_titled(out, f"{report.name}, layer by layer", _layers(report))
+        print_titled(out, f"{report.name}, layer by layer", _layers(report))
         out.print("sizes in bytes; SRAM is what is in memory while the layer runs")
     if any(verdicts):
         title = "Does it fit?" if board is None else f"Does it fit {board.name}?"
-        _print_titled(out, title, _verdicts(reports, verdicts))
+        print_titled(out, title, _verdicts(reports, verdicts))
         out.print("model and activations only: runtime, stack and program come on top")
     if board is not None:
         _print_estimates(out, reports, board)
@@ -71,15 +95,15 @@ def print_devices(out: Console) -> None:
         catalog.add_row(board.name, board.chip, *sizes)
         for m in board.measurements:
             measured.add_row(board.name, m.model, f"{m.latency_ms:g} ms", f"{m.energy_mj:g} mJ")
-    _print_titled(out, "Devices", catalog)
-    _print_titled(out, "Measured (Liberis & Lane, Table 4)", measured)
+    print_titled(out, "Devices", catalog)
+    print_titled(out, "Measured (Liberis & Lane, Table 4)", measured)
     out.print(Text("Sources", "bold"))
     for board in DEVICES:
         out.print(f"  {board.name}: {board.source}")
 
 
 def _details(report: Report) -> Table:
-    costs = report.costs
+    costs, arena, given = report.costs, report.memory.arena, report.memory.given_peak
     table = Table(show_header=False)
     table.add_column("quantity")
     table.add_column("value", justify="right")
@@ -88,10 +112,12 @@ def _details(report: Report) -> Table:
         ("counted as", costs.precision.value, _COUNTED_AS[costs.precision]),
         ("nodes", f"{len(costs.nodes):,}", "after folding and fusing"),
         ("parameters", f"{costs.parameters:,}", ""),
-        ("model size", f"{costs.model_size:,}", _in_kib(costs.model_size)),
+        ("model size", f"{costs.model_size:,}", in_kib(costs.model_size)),
         ("MACs", f"{costs.macs:,}", ""),
         ("MACs by weights", f"{costs.macs_weights:,}", "as other tools count"),
-        ("peak SRAM", f"{costs.peak_sram:,}", _in_kib(costs.peak_sram)),
+        ("peak SRAM", f"{costs.peak_sram:,}", in_kib(costs.peak_sram) + _proof(report.memory)),
+        ("  in the given order", f"{given:,}", in_kib(given)),
+        ("  arena", f"{arena.size:,}", f"bytes, places aligned to {arena.alignment}"),
         ("peak SRAM, imprecise", f"{costs.peak_sram_imprecise:,}", "largest inputs + outputs"),
         ("  with Adds in place", f"{costs.peak_sram_imprecise_in_place:,}", "bytes"),
         ("working memory (5)", f"{costs.working_memory_5:,}", "bytes, inputs + weights"),
@@ -102,6 +128,11 @@ def _details(report: Report) -> Table:
     for quantity, value, unit in rows:
         table.add_row(quantity, Text(value), unit)
     return table
+
+
+def _proof(memory: Memory) -> str:
+    plan = memory.schedule
+    return ", best order" if plan.proven else f", best known order; at least {plan.lower_bound:,}"
 
 
 def _comparison(reports: Sequence[Report]) -> Table:
@@ -141,7 +172,7 @@ def _layers(report: Report) -> Table:
             f"{cost.macs:,}",
             f"{cost.model_size:,}",
             f"{cost.memory:,}",
-            "█" * round(BAR * cost.memory / peak) if peak else "",
+            memory_bar(cost.memory, peak),
             style="bold red" if at_peak else None,
         )
     return table
@@ -179,23 +210,13 @@ def _print_estimates(out: Console, reports: Sequence[Report], board: Device) -> 
             (fast, slow), (least, most) = found.latency_ms, found.energy_mj
             latency, energy = f"{fast:.3g} to {slow:.3g} ms", f"{least:.3g} to {most:.3g} mJ"
             table.add_row(_plain(report.name), latency, energy)
-    _print_titled(out, "Estimate for one inference", table)
+    print_titled(out, "Estimate for one inference", table)
     models = " and ".join(m.model for m in board.measurements)
     out.print(f"in proportion to MACs, from {models} (Liberis & Lane, Table 4)")
 
 
-def _print_titled(out: Console, title: str, table: Table) -> None:
-    """A table under its title, which may be wider than it."""
-    out.print(Text(title, "bold"))
-    out.print(table)
-
-
 def _kib(size: int) -> str:
     return f"{size // 1024:,} KiB"
-
-
-def _in_kib(size: int) -> str:
-    return f"bytes, {size / 1024:,.1f} KiB"
 
 
 def _plain(text: str) -> Text:
