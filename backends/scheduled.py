@@ -9,7 +9,7 @@ from pathlib import Path
 from irprune.backends.files import write_atomically
 from irprune.frontends.load import load
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
-from irprune.ir.errors import InvalidPlan, IrpruneError, UsageError
+from irprune.ir.errors import IrpruneError, UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes, Shape
 from irprune.passes.analysis.deployment import Precision, default_precision
@@ -50,7 +50,7 @@ class Source:
             check_plan(self.tflite.runtime, self.tflite.plan)
         except IrpruneError as error:
             raise error.at(str(self.path)) from None
-        return plan_size(self.tflite.runtime, self.tflite.plan)
+        return _planned(self.tflite)
 
 
 def open_source(model: str, shapes: Mapping[str, Shape]) -> Source:
@@ -113,26 +113,17 @@ def write_scheduled(
             force=force,
         )
         return None
-    data, planned = _scheduled_tflite(source.path, source.tflite, memory, plan=plan)
-    write_atomically(path, data, source=source.path, force=force)
-    return planned
+    from irprune.backends.tflite import scheduled
 
-
-def _scheduled_tflite(
-    path: Path, model: TFLiteModel, memory: Memory, *, plan: bool
-) -> tuple[bytes, Bytes | None]:
-    from irprune.backends.tflite import memory_plan, operator_order, reordered, with_plan
-
+    offsets = memory.arena.offsets if plan else None
     try:
-        order = operator_order(model, memory.schedule.order)
-        data = reordered(path.read_bytes(), order)
-        offsets = memory_plan(model, order, memory.arena.offsets) if plan else model.plan
-        if offsets is None:
-            return data, None
-        if plan:
-            return with_plan(data, offsets), plan_size(model.runtime, offsets)
-        check_plan(model.runtime, offsets, order)
-        return data, plan_size(model.runtime, offsets)
-    except InvalidPlan as error:
-        hint = error.hint if plan else "let --plan make a new one"
-        raise InvalidPlan(error.what, where=str(path), hint=hint) from None
+        data = scheduled(source.path.read_bytes(), source.tflite, memory.schedule.order, offsets)
+    except IrpruneError as error:
+        raise error.at(str(source.path)) from None
+    write_atomically(path, data, source=source.path, force=force)
+    return _planned(read_tflite_file(data))
+
+
+def _planned(model: TFLiteModel) -> Bytes | None:
+    """Bytes that a file's memory plan takes; None where it has none."""
+    return None if model.plan is None else plan_size(model.runtime, model.plan)

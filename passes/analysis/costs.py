@@ -74,7 +74,7 @@ def costs(graph: Graph, precision: Precision, *, exclude_inputs: bool = False) -
         exclude_inputs: leave the graph inputs out of every memory figure (the convention of µNAS).
     """
     model = memory_model(graph, precision, exclude_inputs=exclude_inputs)
-    usage = timeline(model).usage
+    run = timeline(model)
     in_place = [imprecise_bytes(model, step, in_place=True) for step in model.steps]
     imprecise = [imprecise_bytes(model, step) for step in model.steps]
     left_out = frozenset(graph.inputs) if exclude_inputs else frozenset()
@@ -88,7 +88,7 @@ def costs(graph: Graph, precision: Precision, *, exclude_inputs: bool = False) -
             model_size=Bytes(
                 sum(constant_bytes(graph, v, precision) for v in owners.get(node, ()))
             ),
-            memory=usage[i],
+            memory=run.usage[i],
             imprecise=imprecise[i],
             working_memory_5=_working_memory_5(graph, node, precision, left_out),
             working_memory_6=_working_memory_6(graph, node, precision, left_out),
@@ -106,7 +106,7 @@ def costs(graph: Graph, precision: Precision, *, exclude_inputs: bool = False) -
         ),
         macs=Macs(sum(n.macs for n in nodes)),
         macs_weights=Macs(sum(n.macs_weights for n in nodes)),
-        peak_sram=max(usage, default=Bytes(0)),
+        peak_sram=run.peak,
         peak_sram_imprecise=max(imprecise, default=Bytes(0)),
         peak_sram_imprecise_in_place=max(in_place, default=Bytes(0)),
         working_memory_5=max((n.working_memory_5 for n in nodes), default=Bytes(0)),

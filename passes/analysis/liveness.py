@@ -61,17 +61,19 @@ class Timeline:
         live: for each step of the order, the buffers in memory; one that is overwritten is not.
         replaced: for each step of the order, the buffer its output is written over; None for none.
         usage: for each step of the order, the bytes in memory.
+        start: bytes in memory before the first step: those of the graph inputs.
     """
 
     order: tuple[int, ...]
     live: tuple[frozenset[int], ...]
     replaced: tuple[int | None, ...]
     usage: tuple[Bytes, ...]
+    start: Bytes
 
     @property
     def peak(self) -> Bytes:
-        """The most bytes in memory at any step."""
-        return max(self.usage, default=Bytes(0))
+        """The most bytes in memory at any step; of a graph without steps, at any time."""
+        return max((self.start, *self.usage))
 
     @property
     def bottleneck(self) -> int:
@@ -140,7 +142,8 @@ def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline
         for buffer in (*step.reads, *step.makes, *(model.inputs if position == 0 else ())):
             if waiting[buffer] == 0 and buffer not in model.outputs:
                 live.discard(buffer)
-    return Timeline(tuple(order), tuple(sets), tuple(all_replaced), tuple(usage))
+    start = Bytes(sum(model.sizes[b] for b in model.inputs))
+    return Timeline(tuple(order), tuple(sets), tuple(all_replaced), tuple(usage), start)
 
 
 def overwritten(model: MemoryModel, step: Step, waiting: Sequence[int]) -> int | None:

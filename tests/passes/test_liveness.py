@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given
 
+from irprune.budget import Budget
 from irprune.ir.build import Builder
 from irprune.ir.ops import Add, Flatten, Relu
 from irprune.ir.types import Bytes
+from irprune.passes.analysis.arena import best_arena
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.liveness import (
     MemoryModel,
@@ -20,6 +22,8 @@ from irprune.passes.analysis.liveness import (
     memory_model,
     timeline,
 )
+from irprune.passes.analysis.schedule import best_order
+from irprune.report.report import analyze
 from tests.memory_models import memory_model_of, memory_models
 from tests.oracles import usage_by_definition
 
@@ -73,3 +77,14 @@ def test_a_step_waits_for_views_of_constants() -> None:
         ((), (), ()),
         ((0,), (1,), (0,)),
     ]
+
+
+def test_a_graph_without_steps_holds_its_inputs() -> None:
+    b = Builder("nothing")
+    x = b.input("x", (1, 4, 2, 2))
+    graph = b.finish([x])
+    model = memory_model(graph, Precision.INT8)
+    assert (timeline(model).peak, best_order(model).peak, best_arena(model).size) == (16, 16, 16)
+    report = analyze(graph)
+    assert report.costs.peak_sram == 16
+    assert [v.fits for v in report.verdicts(Budget(sram=Bytes(15)))] == [False]

@@ -50,18 +50,19 @@ class Sized:
 
     def _lower_bound(self, sizes: Sequence[int]) -> Bytes:
         """The most that is surely in memory at one step, however it may overwrite."""
+        start = Bytes(self.start + self.unread)
         if not self.steps:
-            return Bytes(0)
+            return start
         surely = self.structure.surely_live @ np.asarray(sizes, np.int64)
         for at, effect in enumerate(self.steps):
             if effect.overwrites:
                 surely[at] -= effect.made
-        return Bytes(max(int(surely.max()), self.start + self.unread))
+        return max(Bytes(int(surely.max())), start)
 
     def peak(self, order: Sequence[int]) -> Bytes:
         """The peak of an order, which must run each step once, after what makes its operands."""
         forward = Forward(self)
-        state, live, peak = 0, self.start, 0
+        state, live, peak = 0, self.start, self.start + self.unread
         for step in order:
             usage, live = forward.move(state, live, step)
             state |= 1 << step
