@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from fractions import Fraction
 
 from irprune.ir.errors import UsageError
 from irprune.ir.types import Bytes, Macs
 
 _BYTES = {"": 1, "b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
 _COUNTS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
+_QUANTITY = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +69,4 @@ def _parse(text: str, units: dict[str, int], example: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].lower() not in units:
         raise UsageError(f"'{text}' is no quantity", hint=f"write {example}")
-    return int(float(match[1]) * units[match[2].lower()])
+    return int(Fraction(match[1]) * units[match[2].lower()])

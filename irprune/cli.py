@@ -6,10 +6,12 @@ import os
 import sys
 from dataclasses import replace
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from irprune.ir.errors import IrpruneError, UsageError
 
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 
 DOES_NOT_FIT = 1
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="irprune",
     help="What a neural network costs on a microcontroller.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -98,7 +100,11 @@ def analyze(
     if json or csv:
         from irprune.report.serialize import as_csv, as_json
 
-        text = as_csv(reports, per_layer=per_layer) if csv else as_json(reports, verdicts, board)
+        text = (
+            as_csv(reports, verdicts, per_layer=per_layer)
+            if csv
+            else as_json(reports, verdicts, board)
+        )
         print(text)
     else:
         print_reports(console(), reports, verdicts, board, per_layer=per_layer)
@@ -189,13 +195,22 @@ def devices(
 
 def main() -> None:
     """Run the command line; every expected failure is one line on standard error."""
+    if sys.stdout is None:
+        _fail("irprune: standard output is closed")
+    if isinstance(sys.stdout, TextIOWrapper):  # names may have what the terminal has not
+        sys.stdout.reconfigure(errors="replace")
     try:
         try:
-            app()
+            code = app(sys.argv[1:] or ["--help"], prog_name="irprune", standalone_mode=False)
         finally:  # what is still buffered may meet a full disk, and must be told of
             sys.stdout.flush()
+        sys.exit(code)
     except IrpruneError as error:
         _fail(f"irprune: {error}")
+    except TyperException as error:
+        _fail(f"irprune: {error.format_message().rstrip('.')} (see --help)")
+    except typer.Abort:
+        _fail("irprune: interrupted", INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
         sys.exit(BAD_INPUT)
@@ -242,9 +257,9 @@ def _limits(
     return board, limits
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     print(message, file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)
 
 
 def _drop_output() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,10 +150,59 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, suffix: str
 
 
 def test_a_wrong_option_is_told() -> None:
-    done = irprune("analyze", "--frobnicate")
-    assert done.returncode == 2
-    assert "frobnicate" in done.stderr
-    assert "Traceback" not in done.stderr
+    refused(irprune("analyze", "--frobnicate"), "No such option: --frobnicate", "--help")
+    refused(irprune("analyze"), "MODEL")
+    refused(irprune("analyze", "x.onnx", "--as", "int4"), "int4")
+    refused(irprune("analyse"), "analyse")
+
+
+def test_help_is_given_unasked() -> None:
+    done = irprune()
+    assert done.returncode == 0
+    assert "schedule" in done.stdout
+    assert done.stdout == irprune("--help").stdout
+
+
+def test_a_closed_output_is_told(model: Path) -> None:
+    command = [sys.executable, "-c", MAIN, "analyze", str(model), *SHAPE]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    refused(done, "standard output is closed")
+
+
+def test_a_terminal_without_block_characters(model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "analyze", str(model), *SHAPE, "--per-layer"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "############" in done.stdout
+
+
+def test_names_do_not_control_the_terminal(model: Path) -> None:
+    loaded = onnx.load(model)
+    loaded.graph.node[0].name = loaded.graph.node[1].name = "\x1b[31mred"
+    onnx.save(loaded, model)
+    done = irprune("analyze", model, *SHAPE, "--per-layer")
+    assert "[31mred" in done.stdout
+    assert "\x1b" not in done.stdout
+    loaded.graph.node[0].op_type = "Frobnicate"
+    onnx.save(loaded, model)
+    done = irprune("analyze", model, *SHAPE)
+    refused(done, "[31mred")
+    assert "\x1b" not in done.stderr
+
+
+def test_csv_says_what_fits(model: Path) -> None:
+    done = irprune("analyze", model, *SHAPE, "--csv", "--sram", "384", "--flash", "87")
+    assert done.returncode == 1
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert (row["sram_available"], row["sram_fits"]) == ("384", "true")
+    assert (row["flash_available"], row["flash_fits"]) == ("87", "false")
 
 
 def test_a_full_disk_is_told(model: Path) -> None:

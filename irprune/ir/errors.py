@@ -28,7 +28,9 @@ class IrpruneError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         advice = f" ({self.hint})" if self.hint else ""
-        return " ".join(f"{place}{self.what}{advice}".split())
+        line = " ".join(f"{place}{self.what}{advice}".split())
+        # Names come from files: nothing in them may control a terminal.
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 class InvalidModel(IrpruneError):

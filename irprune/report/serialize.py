@@ -35,7 +35,8 @@ def totals(report: Report) -> Row:
         "nodes": len(costs.nodes),
     }
     found = head | {key: int(getattr(costs, key)) for key in TOTALS}
-    return found | {"peak_sram_given_order": report.memory.given_peak}
+    memory = report.memory
+    return found | {"peak_sram_given_order": memory.given_peak, "arena_size": memory.arena.size}
 
 
 def layers(report: Report) -> list[Row]:
@@ -67,13 +68,18 @@ def as_json(
     return json.dumps(objects[0] if len(objects) == 1 else objects, indent=2)
 
 
-def as_csv(reports: Sequence[Report], *, per_layer: bool) -> str:
-    """A header, then a row a model, or with ``per_layer`` a row a node with its model's name."""
+def as_csv(
+    reports: Sequence[Report], verdicts: Sequence[tuple[Verdict, ...]], *, per_layer: bool
+) -> str:
+    """A header, then a row a model, or with ``per_layer`` a row a node with its model's name.
+
+    A model's row ends with what is available of each resource, and whether the model fits.
+    """
     if per_layer:
         rows = [{"model": r.name, **row} for r in reports for row in layers(r)]
         header = ["model", *(layers(reports[0])[0] if layers(reports[0]) else ())]
     else:
-        rows = [totals(r) for r in reports]
+        rows = [totals(r) | _fits(v) for r, v in zip(reports, verdicts, strict=True)]
         header = list(rows[0])
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
@@ -85,6 +91,13 @@ def as_csv(reports: Sequence[Report], *, per_layer: bool) -> str:
 def devices_as_json() -> str:
     """The catalog of boards as a list of objects."""
     return json.dumps([asdict(board) for board in DEVICES], indent=2)
+
+
+def _fits(verdicts: tuple[Verdict, ...]) -> Row:
+    found: Row = {}
+    for v in verdicts:
+        found |= {f"{v.resource}_available": v.available, f"{v.resource}_fits": str(v.fits).lower()}
+    return found
 
 
 def memory_as_json(memory: Memory, planned: int | None) -> str:
@@ -137,6 +150,7 @@ def _object(
     found: dict[str, object] = {
         **totals(report),
         "arena": _arena(report.memory),
+        "peak_sram_lower_bound": report.memory.schedule.lower_bound,
         "inputs": [asdict(port) for port in report.inputs],
         "outputs": [asdict(port) for port in report.outputs],
     }

@@ -39,7 +39,7 @@ def working(what: str) -> AbstractContextManager[object]:
 
 def print_titled(out: Console, title: str, table: Table) -> None:
     """A table under its title, which may be wider than it."""
-    out.print(Text(title, "bold"))
+    out.print(plain(title), style="bold")
     out.print(table)
 
 
@@ -48,9 +48,10 @@ def in_kib(size: int) -> str:
     return f"bytes, {size / 1024:,.1f} KiB"
 
 
-def memory_bar(used: int, peak: int) -> str:
+def memory_bar(out: Console, used: int, peak: int) -> str:
     """A bar as long as the share of the peak that is used."""
-    return "█" * round(BAR * used / peak) if peak else ""
+    block = "█" if out.encoding.startswith("utf") else "#"
+    return block * round(BAR * used / peak) if peak else ""
 
 
 def print_reports(
@@ -68,7 +69,7 @@ def print_reports(
         out.print(_comparison(reports))
         out.print("sizes in bytes")
     for report in reports if per_layer else ():
-        print_titled(out, f"{report.name}, layer by layer", _layers(report))
+        print_titled(out, f"{report.name}, layer by layer", _layers(out, report))
         out.print("sizes in bytes; SRAM is what is in memory while the layer runs")
     if any(verdicts):
         title = "Does it fit?" if board is None else f"Does it fit {board.name}?"
@@ -126,7 +127,7 @@ def _details(report: Report) -> Table:
     rows += [("input", _plain_name(p.name), f"{dims(p.shape)} {p.dtype}") for p in report.inputs]
     rows += [("output", _plain_name(p.name), f"{dims(p.shape)} {p.dtype}") for p in report.outputs]
     for quantity, value, unit in rows:
-        table.add_row(quantity, Text(value), unit)
+        table.add_row(quantity, plain(value), unit)
     return table
 
 
@@ -144,7 +145,7 @@ def _comparison(reports: Sequence[Report]) -> Table:
     for report in reports:
         costs = report.costs
         table.add_row(
-            _plain(report.name),
+            plain(report.name),
             costs.precision.value,
             f"{costs.parameters:,}",
             f"{costs.model_size:,}",
@@ -154,7 +155,7 @@ def _comparison(reports: Sequence[Report]) -> Table:
     return table
 
 
-def _layers(report: Report) -> Table:
+def _layers(out: Console, report: Report) -> Table:
     peak = report.costs.peak_sram
     table = Table()
     table.add_column("layer", overflow="fold")
@@ -166,13 +167,13 @@ def _layers(report: Report) -> Table:
     for cost in report.costs.nodes:
         at_peak = cost.memory == peak and peak > 0
         table.add_row(
-            _plain(cost.node.source.name or cost.node.name),
+            plain(cost.node.source.name or cost.node.name),
             type(cost.node.op).__name__,
             " ".join(dims(v.type.shape) for v in cost.node.outputs),
             f"{cost.macs:,}",
             f"{cost.model_size:,}",
             f"{cost.memory:,}",
-            memory_bar(cost.memory, peak),
+            memory_bar(out, cost.memory, peak),
             style="bold red" if at_peak else None,
         )
     return table
@@ -190,7 +191,7 @@ def _verdicts(reports: Sequence[Report], verdicts: Sequence[tuple[Verdict, ...]]
             used = f"{100 * v.needed / v.available:.1f} %" if v.available else "-"
             over = f"too much by {v.needed - v.available:,}"
             verdict = Text("fits", "green") if v.fits else Text(over, "bold red")
-            name = Text(report.name if v is found[0] else "")
+            name = plain(report.name if v is found[0] else "")
             table.add_row(name, v.resource, f"{v.needed:,}", f"{v.available:,}", used, verdict)
     return table
 
@@ -209,7 +210,7 @@ def _print_estimates(out: Console, reports: Sequence[Report], board: Device) -> 
         if found is not None:
             (fast, slow), (least, most) = found.latency_ms, found.energy_mj
             latency, energy = f"{fast:.3g} to {slow:.3g} ms", f"{least:.3g} to {most:.3g} mJ"
-            table.add_row(_plain(report.name), latency, energy)
+            table.add_row(plain(report.name), latency, energy)
     print_titled(out, "Estimate for one inference", table)
     models = " and ".join(m.model for m in board.measurements)
     out.print(f"in proportion to MACs, from {models} (Liberis & Lane, Table 4)")
@@ -219,9 +220,9 @@ def _kib(size: int) -> str:
     return f"{size // 1024:,} KiB"
 
 
-def _plain(text: str) -> Text:
-    """Text in which square brackets are no markup."""
-    return Text(text)
+def plain(text: str) -> Text:
+    """Text in which square brackets are no markup, and nothing controls the terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def _plain_name(name: str) -> str:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irprune.passes.analysis.memory import Memory
-from irprune.report.terminal import in_kib, memory_bar, print_titled
+from irprune.report.terminal import in_kib, memory_bar, plain, print_titled
 
 
 def print_memory(out: Console, memory: Memory, planned: int | None) -> None:
@@ -18,14 +18,14 @@ def print_memory(out: Console, memory: Memory, planned: int | None) -> None:
         memory: the schedule and its arena.
         planned: bytes that the memory plan in the file takes; None where it has none.
     """
-    print_titled(out, f"{memory.graph.name}, in the best order", _steps(memory))
+    print_titled(out, f"{memory.graph.name}, in the best order", _steps(out, memory))
     out.print("SRAM is what is in memory while the step runs; the bottleneck is marked")
     print_titled(out, memory.graph.name, _summary(memory, planned))
     if memory.schedule.advice:
         out.print(Text(f"not proven: {memory.schedule.advice}, or give it a longer --time-limit"))
 
 
-def _steps(memory: Memory) -> Table:
+def _steps(out: Console, memory: Memory) -> Table:
     table = Table()
     table.add_column("step", justify="right")
     table.add_column("layer", overflow="fold")
@@ -38,11 +38,11 @@ def _steps(memory: Memory) -> Table:
         used = memory.timeline.usage[at]
         table.add_row(
             str(at),
-            Text(node.source.name or node.name),
+            plain(node.source.name or node.name),
             type(node.op).__name__,
             str(len(memory.timeline.live[at])),
             f"{used:,}",
-            memory_bar(used, peak),
+            memory_bar(out, used, peak),
             style="bold red" if used == peak > 0 else None,
         )
     return table

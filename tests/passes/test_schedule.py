@@ -6,10 +6,12 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from irprune.ir.types import Bytes
-from irprune.passes.analysis.liveness import MemoryModel, timeline
+from irprune.passes.analysis.liveness import MemoryModel, Step, timeline
 from irprune.passes.analysis.ordering import solver
 from irprune.passes.analysis.ordering.beam import beam
 from irprune.passes.analysis.ordering.moves import Backward, Forward, Sized
@@ -79,3 +81,57 @@ def test_constraint_programming_finds_the_optimum(model: MemoryModel) -> None:
         assert timeline(model, found.order).peak == least
     else:
         assert found.order is None
+
+
+def chains(count: int, length: int) -> MemoryModel:
+    """Parallel chains that read one input, their small ends combined: too wide to prove."""
+    rng = np.random.default_rng(0)
+    sizes = [Bytes(64)]
+    steps: list[Step] = []
+    ends: list[int] = []
+    for _ in range(count):
+        read = 0
+        for size in (*rng.integers(8, 65, length - 1), rng.integers(1, 9)):
+            after = (len(steps) - 1,) if read else ()
+            steps.append(Step((read,), (len(sizes),), after))
+            read = len(sizes)
+            sizes.append(Bytes(int(size)))
+        ends.append(read)
+    # Step i makes buffer i + 1.
+    steps.append(Step(tuple(ends), (len(sizes),), tuple(end - 1 for end in ends)))
+    outputs = frozenset({len(sizes)})
+    return MemoryModel((*sizes, Bytes(1)), frozenset({0}), outputs, tuple(steps))
+
+
+@pytest.mark.parametrize("has_solver", [False, True])
+def test_a_search_that_is_cut_short_has_bounds(
+    monkeypatch: pytest.MonkeyPatch, has_solver: bool
+) -> None:
+    monkeypatch.setattr(solver, "available", lambda: has_solver)
+    model = chains(12, 8)
+    start = time.monotonic()
+    found = best_order(model, time_limit=1.0)
+    assert time.monotonic() - start < 5  # of which CP-SAT may take one to build its model
+    assert not found.proven
+    assert ("irprune[solver]" in found.advice) == (not has_solver)
+    assert max(usage_by_definition(reordered(model, found.order))) == found.peak
+    sized = Sized(structure_of(model), model.sizes)
+    given_order = tuple(range(len(model.steps)))
+    assert sized.lower_bound <= found.lower_bound < found.peak < sized.peak(given_order)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_bounds_of_parallel_chains_hold(length: int) -> None:
+    model = chains(6, length)
+    found = best_order(model)
+    assert found.proven
+    assert found.peak == least_peak_by_enumeration(model)
+
+
+@settings(max_examples=200, deadline=None)
+@given(memory_models(most=15))
+def test_larger_graphs_agree_with_plain_dynamic_programming(model: MemoryModel) -> None:
+    sized = Sized(structure_of(model), model.sizes)
+    order = beam(Forward(sized), 2**15, time.monotonic() + 60)
+    assert order is not None
+    assert best_order(model).peak == sized.peak(order)
