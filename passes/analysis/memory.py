@@ -8,7 +8,7 @@ from functools import cached_property
 
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Bytes
-from irprune.passes.analysis.arena import Arena, arena
+from irprune.passes.analysis.arena import Arena
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.liveness import (
     MemoryModel,
@@ -17,6 +17,7 @@ from irprune.passes.analysis.liveness import (
     memory_model,
     timeline,
 )
+from irprune.passes.analysis.placement import placement
 from irprune.passes.analysis.schedule import Schedule, schedule
 
 
@@ -86,6 +87,7 @@ def memory_of(
     """
     found = schedule(graph, precision, exclude_inputs=exclude_inputs, time_limit=time_limit)
     model = memory_model(graph, precision, exclude_inputs=exclude_inputs)
+    found, arena = placement(model, found, time_limit=time_limit)
     return Memory(
         graph=graph,
         precision=precision,
@@ -93,11 +95,5 @@ def memory_of(
         given_peak=timeline(model).peak,
         model=model,
         timeline=timeline(model, found.order),
-        arena=arena(
-            graph,
-            found.order,
-            precision=precision,
-            exclude_inputs=exclude_inputs,
-            time_limit=time_limit,
-        ),
+        arena=arena,
     )
