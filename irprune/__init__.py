@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from irprune.ir.parser import parse
     from irprune.ir.printer import show
     from irprune.ir.verify import verify
+    from irprune.passes.analysis.arena import Arena, arena, check_arena
     from irprune.passes.analysis.deployment import Precision
+    from irprune.passes.analysis.peak_model import PeakModel
+    from irprune.passes.analysis.schedule import Schedule, schedule
     from irprune.passes.pipeline import deployed
+    from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
 
 _HOMES = {
+    "Arena": "irprune.passes.analysis.arena",
     "Budget": "irprune.budget",
     "Builder": "irprune.ir.build",
     "DEVICES": "irprune.devices",
@@ -31,36 +36,49 @@ _HOMES = {
     "Graph": "irprune.ir.graph",
     "IrpruneError": "irprune.ir.errors",
     "Node": "irprune.ir.graph",
+    "PeakModel": "irprune.passes.analysis.peak_model",
     "Precision": "irprune.passes.analysis.deployment",
     "Report": "irprune.report.report",
+    "Schedule": "irprune.passes.analysis.schedule",
     "Value": "irprune.ir.graph",
     "analyze": "irprune.report.report",
+    "arena": "irprune.passes.analysis.arena",
+    "check_arena": "irprune.passes.analysis.arena",
     "deployed": "irprune.passes.pipeline",
     "device": "irprune.devices",
     "load": "irprune.frontends.load",
     "parse": "irprune.ir.parser",
+    "reorder": "irprune.passes.rewrite.reorder",
     "run": "irprune.backends.reference",
+    "schedule": "irprune.passes.analysis.schedule",
     "show": "irprune.ir.printer",
     "verify": "irprune.ir.verify",
 }
 
 __all__ = [
     "DEVICES",
+    "Arena",
     "Budget",
     "Builder",
     "Device",
     "Graph",
     "IrpruneError",
     "Node",
+    "PeakModel",
     "Precision",
     "Report",
+    "Schedule",
     "Value",
     "analyze",
+    "arena",
+    "check_arena",
     "deployed",
     "device",
     "load",
     "parse",
+    "reorder",
     "run",
+    "schedule",
     "show",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""Time irprune as whole processes against baselines in the same run, and count beside a peer.
+"""Time irprune against baselines in the same run, and count beside a peer.
 
 Bounds are stated beside each figure; the exit code is 1 where one is not met. Timings are medians
 of interleaved runs, so that a ratio holds when the machine's speed drifts.
@@ -165,6 +165,8 @@ def compare_with_peer() -> list[bool]:
 
 def main() -> int:
     """Run every measurement; 1 where a bound was missed."""
+    from tools.benchmark_memory import measure_schedules
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each process")
     runs = parser.parse_args().runs
@@ -172,6 +174,7 @@ def main() -> int:
         met = measure_processes(runs, Path(folder))
     met += measure_memory()
     met += compare_with_peer()
+    met += measure_schedules()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     print(f"\n{sum(met)} of {len(met)} bounds met; {children:.0f} s of processor time")
     return 0 if all(met) else 1

@@ -177,6 +177,7 @@ def time_packings() -> list[bool]:
 
 
 def measure_schedules() -> list[bool]:
+    print()
     return [
         *compare_with_set_dp(),
         *compare_with_topological_order(),
