@@ -20,6 +20,8 @@ from pathlib import Path
 
 import onnx
 
+from tests.processes import peak_memory
+
 MAIN = "import sys; from irprune.cli import main; sys.argv[0] = 'irprune'; main()"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 TABLE_3 = (
@@ -80,13 +82,6 @@ def weights_in(model: Path) -> int:
     """Bytes of a light model's weights once ConstantOfShape has made them."""
     done = subprocess.run(irprune("analyze", str(model), "--json"), capture_output=True, check=True)
     return 4 * int(json.loads(done.stdout)["parameters"])
-
-
-def peak_memory(code: str, *args: str) -> int:
-    """Peak resident bytes of a Python process that runs the code."""
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
-    done = subprocess.run(python("-c", code + tail, *args), capture_output=True, check=True)
-    return int(done.stdout.split()[-1])
 
 
 def check(label: str, figure: float, bound: float, unit: str, note: str = "") -> bool:

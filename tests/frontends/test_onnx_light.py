@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 import irprune
+from tests.processes import peak_memory
 
-ROOT = Path(__file__).parents[2]
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
 
 
@@ -66,20 +64,6 @@ def test_a_light_model_as_it_is(path: Path) -> None:
     report = irprune.analyze(irprune.load(path))
     assert report.costs.macs > 0
     assert report.costs.peak_sram >= report.costs.peak_sram_imprecise_in_place
-
-
-def peak_memory(code: str, *args: str) -> int:
-    """Peak resident bytes of a Python process that runs the code.
-
-    It is started by a small process: to a process's peak counts that of the one that started it.
-    """
-    start = (
-        "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
-    )
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
-    command = [sys.executable, "-c", start, code + tail, *args]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    return int(done.stdout.split()[-1])
 
 
 @pytest.mark.parametrize(
