@@ -16,6 +16,7 @@ from tests.exporting import exported, make_distinct
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_interpreter_agrees_with_onnxruntime(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)  # some weights give outputs that hardly differ
     module, examples = zoo.build(name)
     make_distinct(module)
     generator = torch.Generator().manual_seed(1)
