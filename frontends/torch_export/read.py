@@ -136,16 +136,20 @@ class _Reader:
         self._refused.add(name)
 
     def _lowered(self, node: fx.Node, source: Source) -> Result:
+        schema = schema_of(node)
+        if schema is None and not is_getitem(node):  # such as control flow, whose operands are code
+            raise UnsupportedOp(f"no lowering for {node.target}")
+        inputs = [self._operands[n] for n in node.all_input_nodes]
+        if any(x is None for x in inputs):
+            return _stand_in(node)
         args = [self._resolved(argument) for argument in node.args]
         kwargs = {name: self._resolved(argument) for name, argument in node.kwargs.items()}
-        if is_getitem(node):
+        if schema is None:
             return _part(node, args[0], args[1])
-        schema = schema_of(node)
-        inputs = [self._operands[n] for n in node.all_input_nodes]
-        if schema is not None and is_deterministic(node) and not any(map(_is_computed, inputs)):
+        if is_deterministic(node) and not any(map(_is_computed, inputs)):
             return _folded(node, args, kwargs)
         lowering = LOWERINGS.get(str(node.target))
-        if schema is None or lowering is None:
+        if lowering is None:
             raise UnsupportedOp(f"no lowering for {node.target}")
         bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
         bound |= dict(zip((a.name for a in schema.arguments), args, strict=False))
@@ -237,9 +241,11 @@ def _checked(node: fx.Node, result: Result) -> Result:
 
 
 def _stand_in(node: fx.Node) -> Result:
-    """Values of the shapes that the node makes, to go on with after an error."""
+    """Values of the shapes that the node makes, to go on with after an error; None for a number."""
     parts = tuple(
         Value(node.name, TensorType(tuple(e.shape), DTYPES.get(e.dtype, DType.F32)))
         for e in examples(node)
     )
-    return parts if isinstance(node.meta.get("val"), tuple | list) else parts[0]
+    if isinstance(node.meta.get("val"), tuple | list):
+        return parts
+    return parts[0] if parts else None

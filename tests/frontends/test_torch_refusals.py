@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 
 from irprune.frontends.torch_export import exporting, read_torch
 from irprune.frontends.torch_export.call import LOWERINGS
@@ -96,6 +97,18 @@ UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
     "norm of order 1": (lambda x: F.normalize(x, p=1.0), r"takes the norm of order 1"),
     "complex": (lambda x: torch.fft.fft(x).real, r"a part of aten\.fft_fft\.default"),
     "computed slopes": (lambda x: F.prelu(x, x[0, :, 0, 0]), r"prelu\.default that computes"),
+    "branches": (
+        lambda x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)),
+        r"aten\.gt\.Scalar; node 'cond': no lowering for cond",
+    ),
+    "a loop": (
+        lambda x: while_loop(lambda y: y.sum() < 3, lambda y: (y + 1,), (x,))[0].sign(),
+        r"no lowering for while_loop; .*no lowering for aten\.sign\.default",
+    ),
+    "a number": (
+        lambda x: (x.clamp(x.sum().item(), 2) * x.sum().item()).sign(),
+        r"a part of aten\.item\.default;.*no lowering for aten\.sign\.default",
+    ),
     "unbatched shuffle": (
         lambda x: F.pixel_shuffle(x[0], 2),
         r"shuffle\.default that has no batch",
