@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._higher_order_ops import while_loop
 
 from irprune.frontends.torch_export import exporting, read_torch
 from irprune.frontends.torch_export.call import LOWERINGS
@@ -18,6 +17,7 @@ from irprune.ir.ops import Flatten
 from tests.torch_models import Function
 
 aten = torch.ops.aten
+loop = torch.ops.higher_order.while_loop
 IMAGE = torch.randn((1, 4, 6, 6), generator=torch.Generator().manual_seed(0))
 SPARSE = IMAGE[0, 0].to_sparse()
 INDICES = torch.tensor([[0, 1]])
@@ -102,7 +102,7 @@ UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
         r"aten\.gt\.Scalar; node 'cond': no lowering for cond",
     ),
     "a loop": (
-        lambda x: while_loop(lambda y: y.sum() < 3, lambda y: (y + 1,), (x,))[0].sign(),
+        lambda x: loop(lambda y: y.sum() < 3, lambda y: (y + 1,), (x,), ())[0].sign(),
         r"no lowering for while_loop; .*no lowering for aten\.sign\.default",
     ),
     "a number": (
