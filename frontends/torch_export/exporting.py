@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
 
-from irprune.ir.errors import InvalidModel
-
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a person's own code may raise where it fails."""
+from irprune.frontends.torch_export.foreign import foreign_code
 
 # Before these raise they log what they are about to raise, with a traceback.
 _LOGGERS = (
@@ -44,8 +27,6 @@ _WARNINGS = (
     (r"The tensor attributes? (self\.([\w.]+\.)?_flat_weights\[\d+\](, )?)+ w", UserWarning),
     (r"Using padding='same' with even kernel lengths", UserWarning),
 )
-_TORCH = Path(torch.__file__).parent
-_MESSAGE_LENGTH = 300
 
 
 def export(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> ExportedProgram:
@@ -64,7 +45,7 @@ def export(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> Expor
     try:
         for m, _ in modes:
             m.training = False
-        with torch.no_grad(), _failures_of(type(module).__name__):
+        with torch.no_grad(), _exporting(type(module).__name__):
             return torch.export.export(module, example_inputs)
     finally:
         for m, training in modes:
@@ -85,30 +66,28 @@ def decompose(program: ExportedProgram, kept: Collection[str], name: str) -> Exp
     table = torch.export.default_decompositions()
     for op in [op for op in table if str(op) in kept]:
         del table[op]
-    with torch.no_grad(), _failures_of(name):
+    with torch.no_grad(), _exporting(name):
         decomposed: ExportedProgram = program.run_decompositions(table)
         return decomposed
 
 
 @contextlib.contextmanager
-def _failures_of(name: str) -> Iterator[None]:
-    """Turn any failure into one InvalidModel, without torch's own chatter about it."""
+def _exporting(name: str) -> Iterator[None]:
+    """Run torch.export on somebody's model as foreign code, without torch's own chatter."""
     chatter = io.StringIO()
-    try:
-        with (
-            _muted(_LOGGERS),
-            contextlib.redirect_stderr(chatter),
-            warnings.catch_warnings(),
-        ):
-            for message, category in _WARNINGS:
-                warnings.filterwarnings("ignore", message, category)
-            yield
-    except FAILURES as error:
-        raise InvalidModel(
-            f"torch.export cannot trace it: {cause(error)}",
+    with (
+        _muted(_LOGGERS),
+        contextlib.redirect_stderr(chatter),
+        warnings.catch_warnings(),
+        foreign_code(
+            "torch.export cannot trace it",
             where=name,
             hint="change the module so that torch.export.export(module, inputs) succeeds",
-        ) from error
+        ),
+    ):
+        for message, category in _WARNINGS:
+            warnings.filterwarnings("ignore", message, category)
+        yield
     sys.stderr.write(chatter.getvalue())
 
 
@@ -124,14 +103,3 @@ def _muted(names: Collection[str]) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(nothing)
-
-
-def cause(error: BaseException) -> str:
-    """What went wrong, in a line, and the line of a person's own code where it did."""
-    message = " ".join(str(error).partition("\n\n")[0].split()) or type(error).__name__
-    if len(message) > _MESSAGE_LENGTH:
-        message = f"{message[:_MESSAGE_LENGTH]} ..."
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = (str(_TORCH), str(Path(__file__).parent), contextlib.__file__, importlib.__file__)
-    own = [f for f in frames if not f.filename.startswith((*ours, "<"))]
-    return f"{message}, at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else message

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from irprune.frontends.torch_export.exporting import FAILURES, cause
+from irprune.frontends.torch_export.foreign import foreign_code
 from irprune.frontends.torch_export.read import read_torch
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
@@ -49,11 +49,8 @@ def _called(spec: str) -> object:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
+    hint = "package.module:factory is called without arguments"
+    with foreign_code("cannot be imported and called", where=spec, hint=hint):
         factory = getattr(importlib.import_module(module_name), attribute)
         is_module = isinstance(factory, torch.nn.Module)
         return factory() if callable(factory) and not is_module else factory
-    except (*FAILURES, SyntaxError) as error:
-        raise UsageError(
-            cause(error), where=spec, hint="package.module:factory is called without arguments"
-        ) from error

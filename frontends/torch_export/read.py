@@ -28,6 +28,7 @@ from irprune.frontends.torch_export import (  # noqa: F401 (each enters its lowe
 from irprune.frontends.torch_export.call import LOWERINGS, Call, Result
 from irprune.frontends.torch_export.constants import DTYPES, Constants, dtype_of
 from irprune.frontends.torch_export.exporting import export
+from irprune.frontends.torch_export.foreign import foreign_code
 from irprune.frontends.torch_export.nodes import (
     examples,
     is_deterministic,
@@ -219,11 +220,8 @@ def _folded(node: fx.Node, args: Sequence[object], kwargs: Mapping[str, object])
     viewed = node.target is torch.ops.aten.view.default
     target = torch.ops.aten.reshape.default if viewed else node.target
     assert callable(target)
-    try:
-        with torch.no_grad():
-            made = target(*args, **kwargs)
-    except (RuntimeError, IndexError) as error:
-        raise InvalidModel(f"{node.target} of constants fails: {error}") from error
+    with torch.no_grad(), foreign_code(f"{node.target} of constants fails"):
+        made = target(*args, **kwargs)
     if "empty" in str(node.target):
         # Never read before it is written, or torch's own result would be undefined.
         return torch.zeros_like(made)
