@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from irprune.ir.errors import InvalidModel, IrpruneError, UsageError
 from irprune.ir.graph import Graph
-from irprune.ir.types import Shape
+from irprune.ir.types import DType, Shape, TensorType
 from irprune.ir.verify import verify
 
 MAX_FILE = 2**31
@@ -33,7 +34,8 @@ def load(
             module and its example inputs; or an object: ``torch.nn.Module``, torch
             ``ExportedProgram``, ``onnx.ModelProto``.
         example_inputs: what a torch module is called with; shapes matter, values do not.
-        shapes: shapes of inputs by name, for symbolic dimensions and for torch factories.
+        shapes: shapes of inputs by name, for an ONNX file's symbolic dimensions and for the
+            arguments of the ``forward`` that a torch factory's module has.
 
     Returns:
         A verified graph, named as it was asked for: the path, or the module's class.
@@ -56,7 +58,18 @@ def load(
 def _read(
     source: object, example_inputs: tuple[Any, ...] | None, shapes: Mapping[str, Shape]
 ) -> Graph:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.nn.Module | torch.export.ExportedProgram):
+        from irprune.frontends.torch_export import read_torch
+
+        _expect_no_shapes(shapes, type(source).__name__, "its example inputs have their shapes")
+        return read_torch(source, example_inputs)
+    if example_inputs is not None:
+        raise UsageError("example inputs are for a torch module", hint="give none")
+    if source == "":
+        raise UsageError("the model's name is empty", hint="name a file, or zoo:NAME")
     if isinstance(source, str) and source.startswith("zoo:"):
+        _expect_no_shapes(shapes, source, "write zoo:NAME?input=3x96x96, without the batch")
         return _read_zoo(source)
     if isinstance(source, str) and ":" in source and not Path(source).exists():
         _require_torch(source)
@@ -65,11 +78,6 @@ def _read(
         return read_factory(source, shapes)
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), shapes)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(source, torch.nn.Module | torch.export.ExportedProgram):
-        from irprune.frontends.torch_export import read_torch
-
-        return read_torch(source, example_inputs)
     onnx = sys.modules.get("onnx")
     if onnx is not None and isinstance(source, onnx.ModelProto):
         from irprune.frontends.onnx import read_onnx
@@ -86,8 +94,7 @@ def _read_file(path: Path, shapes: Mapping[str, Shape]) -> Graph:
     if path.suffix == ".tflite" or head[4:8] == b"TFL3":
         from irprune.frontends.tflite import read_tflite
 
-        if shapes:
-            raise UsageError("a TFLite file has its shapes", where=str(path), hint="drop --shape")
+        _expect_no_shapes(shapes, str(path), "a TFLite file has its own")
         return read_tflite(path)
     if path.suffix == ".onnx":
         from irprune.frontends.onnx import read_onnx
@@ -101,9 +108,10 @@ def _read_file(path: Path, shapes: Mapping[str, Shape]) -> Graph:
 def _head(path: Path) -> bytes:
     """The first bytes of a model file, after a look at whether it may be read at all."""
     try:
-        if path.is_dir():
-            raise InvalidModel("is a directory", where=str(path), hint="name a model file")
         size = path.stat().st_size
+        if not path.is_file():  # to open a pipe would be to wait for somebody to write
+            kind = "a directory" if path.is_dir() else "no regular file"
+            raise InvalidModel(f"is {kind}", where=str(path), hint="name a model file")
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
@@ -115,6 +123,11 @@ def _head(path: Path) -> bytes:
     if not head:
         raise InvalidModel("is empty", where=str(path))
     return head
+
+
+def _expect_no_shapes(shapes: Mapping[str, Shape], where: str, hint: str) -> None:
+    if shapes:
+        raise UsageError("takes no shapes of inputs", where=where, hint=hint)
 
 
 def _read_zoo(spec: str) -> Graph:
@@ -135,10 +148,31 @@ def _require_torch(spec: str) -> None:
         raise UsageError("needs PyTorch", where=spec, hint="pip install 'irprune[torch]'")
 
 
-def parse_shape(text: str) -> tuple[str, Shape]:
-    """An input's name and shape from ``name=1x3x96x96``; UsageError where it is none."""
-    name, _, shape = text.rpartition("=")
-    sizes = shape.split("x")
-    if not name or not all(s.isdigit() and int(s) > 0 for s in sizes):
+def parse_shapes(texts: Iterable[str]) -> dict[str, Shape]:
+    """The shapes of inputs by name, each from a text such as ``name=1x3x96x96``.
+
+    Raises:
+        UsageError: a text is no shape, or an input is named twice.
+        InvalidType: a shape has more elements than a tensor may have.
+    """
+    shapes: dict[str, Shape] = {}
+    for text in texts:
+        name, shape = _parse_shape(text)
+        if name in shapes:
+            raise UsageError(f"the shape of '{name}' is given twice", hint="give it once")
+        shapes[name] = shape
+    return shapes
+
+
+def _parse_shape(text: str) -> tuple[str, Shape]:
+    name, _, sizes = text.rpartition("=")
+    # Python itself reads no number of some thousand digits.
+    if not name or not re.fullmatch(r"\d{1,99}(x\d{1,99})*", sizes, re.ASCII):
         raise UsageError(f"'{text}' is no shape", hint="write input=1x3x96x96")
-    return name, tuple(int(s) for s in sizes)
+    shape = tuple(map(int, sizes.split("x")))
+    if 0 in shape:
+        raise UsageError(f"'{text}' has nothing in it", hint="write input=1x3x96x96")
+    try:
+        return name, TensorType(shape, DType.F32).shape
+    except IrpruneError as error:
+        raise error.at(text) from None

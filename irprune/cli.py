@@ -230,9 +230,9 @@ def _report(model: str, shapes: list[str], as_: CountAs | None, exclude_inputs: 
 
 
 def _shapes(texts: list[str] | None) -> dict[str, Shape]:
-    from irprune.frontends.load import parse_shape
+    from irprune.frontends.load import parse_shapes
 
-    return dict(parse_shape(text) for text in texts or ())
+    return parse_shapes(texts or ())
 
 
 def _precision(as_: CountAs | None) -> Precision | None:

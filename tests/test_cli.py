@@ -124,6 +124,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_bad_requests_are_one_line(model: Path, tmp_path: Path) -> None:
     refused(irprune("analyze", model), "--shape", "x=", "N")
     refused(irprune("analyze", model, "--shape", "x=1xtwo"), "1xtwo")
+    refused(irprune("analyze", model, *SHAPE, *SHAPE), "'x' is given twice")
     refused(irprune("analyze", model, *SHAPE, "--device", "nucleo"), "no device", "nucleo-")
     refused(irprune("analyze", model, *SHAPE, "--sram", "lots"), "lots", "64KB")
     refused(irprune("analyze", model, *SHAPE, "--json", "--csv"), "exclude")
@@ -230,7 +231,7 @@ def test_a_torch_factory(tmp_path: Path) -> None:
     )
     done = irprune("analyze", "nets:tiny", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["model_size"] == 15 + 4 * 5
-    bare = irprune("analyze", "nets:bare", "--json", "--shape", "x=2x3", cwd=tmp_path)
+    bare = irprune("analyze", "nets:bare", "--json", "--shape", "input=2x3", cwd=tmp_path)
     assert json.loads(bare.stdout)["macs"] == 30
     refused(irprune("analyze", "nets:bare", cwd=tmp_path), "nets:bare", "--shape")
     refused(irprune("analyze", "nets:broken", cwd=tmp_path), "nets:broken", "nets.py:5")

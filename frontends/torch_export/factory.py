@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
+from inspect import Parameter
 from pathlib import Path
 
 import torch
 
+from irprune.frontends.torch_export.constants import dtype_of
 from irprune.frontends.torch_export.foreign import foreign_code
 from irprune.frontends.torch_export.read import read_torch
-from irprune.ir.errors import UsageError
+from irprune.ir.errors import IrpruneError, UsageError
 from irprune.ir.graph import Graph
-from irprune.ir.types import Shape
+from irprune.ir.types import Shape, TensorType
 
 
 def read_factory(spec: str, shapes: Mapping[str, Shape]) -> Graph:
@@ -22,24 +25,62 @@ def read_factory(spec: str, shapes: Mapping[str, Shape]) -> Graph:
     Args:
         spec: what to import and call; it is also found in the current folder. It gives a module,
             or a module and a tuple of its example inputs.
-        shapes: shapes of float inputs, in order, in place of the factory's example inputs.
+        shapes: shapes of arguments of the module's ``forward``, by name. They take the place of
+            the factory's own example inputs, whose element types stay; others are float32.
 
     Raises:
-        UsageError: there is no such factory, it gives something else, or no inputs are known.
+        InvalidModel: the code fails, or there is no such factory.
+        UsageError: it gives something else, or the inputs that are known are not those of
+            ``forward``.
+        InvalidType: a shape has more elements than a tensor may have.
     """
     made = _called(spec)
     module, example_inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"gives {type(module).__name__}, not a torch module", where=spec)
-    if shapes:
-        example_inputs = tuple(torch.zeros(shape) for shape in shapes.values())
-    if not isinstance(example_inputs, tuple):
-        raise UsageError(
-            "does not say its example inputs",
-            where=spec,
-            hint="let the factory return (module, (input, ...)), or give --shape x=1x3x96x96",
-        )
-    return read_torch(module, example_inputs)
+    try:
+        return read_torch(module, _inputs(module, example_inputs, shapes))
+    except IrpruneError as error:
+        raise error.at(spec) from error.__cause__
+
+
+def _inputs(
+    module: torch.nn.Module, examples: object, shapes: Mapping[str, Shape]
+) -> tuple[object, ...]:
+    """What ``forward`` is called with: the examples, but for what is given another shape."""
+    hint = "let the factory return (module, (input, ...)), or give --shape x=1x3x96x96"
+    if examples is not None and not isinstance(examples, tuple):
+        raise UsageError(f"its example inputs are a {type(examples).__name__}, no tuple", hint=hint)
+    if examples is not None and not shapes:
+        return examples
+    own = examples or ()
+    with foreign_code("its forward has no signature"):
+        arguments = list(inspect.signature(module.forward).parameters.values())
+    # What stands behind *args is named, and torch.export is given no names.
+    arguments = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+    places = {argument.name: place for place, argument in enumerate(arguments)}
+    inputs = [*own, *(argument.default for argument in arguments[len(own) :])]
+    for name, shape in shapes.items():
+        if name not in places:
+            known = ", ".join(places) or "none by name"
+            raise UsageError(f"its forward has no input '{name}'", hint=f"it takes {known}")
+        inputs[places[name]] = _zeros(name, shape, inputs[places[name]])
+    for name, place in places.items():
+        if inputs[place] is Parameter.empty:
+            raise UsageError(f"the shape of its input '{name}' is not known", hint=hint)
+    # Defaults behind the last input that is given are left to forward.
+    return tuple(inputs[: max([len(own), *(places[name] + 1 for name in shapes)])])
+
+
+def _zeros(name: str, shape: Shape, example: object) -> torch.Tensor:
+    """A tensor of that shape, of the example's element type where it is a tensor."""
+    unknown = example is None or example is Parameter.empty
+    if not unknown and not isinstance(example, torch.Tensor):
+        raise UsageError(f"its input '{name}' is a {type(example).__name__}, no tensor")
+    dtype = example.dtype if isinstance(example, torch.Tensor) else torch.float32
+    TensorType(shape, dtype_of(dtype))  # raises before torch takes the memory
+    with foreign_code(f"no memory for input '{name}'"):
+        return torch.zeros(shape, dtype=dtype)
 
 
 def _called(spec: str) -> object:

@@ -37,6 +37,23 @@ def loud():
 def quitting():
     return Quitting(), (torch.ones(2),)
 
+class Mixed(nn.Module):
+    def forward(self, image, scale=2.0, index=None, *rest, flag=True):
+        indices = [] if index is None else [index + index]
+        return [image * scale, *indices, *rest]
+
+def mixed():
+    return Mixed(), (torch.ones(1, 4, dtype=torch.float64), 3.0, torch.ones(2, dtype=torch.int64))
+
+def bare():
+    return Mixed()
+
+def no_tuple():
+    return Mixed(), [torch.ones(2)]
+
+def rest():
+    return Mixed(), (torch.ones(1, 4), 3.0, None, torch.ones(3))
+
 def exits(): sys.exit(0)
 def stops(): raise StopIteration
 def closes(): raise GeneratorExit("closed")
@@ -48,6 +65,9 @@ def runs_on(): raise RuntimeError("on and on\\n" * 200)
 def compiles(): return eval("1 +")
 def interrupts(): raise KeyboardInterrupt
 """
+
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 @pytest.fixture
@@ -132,3 +152,43 @@ def test_an_operator_of_ones_own_may_fail_on_constants() -> None:
 
     with pytest.raises(InvalidModel, match=wanted):
         irprune.load(Net(), (torch.ones(2),))
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(
+    ("factory", "shapes", "inputs"),
+    [
+        ("mixed", {}, {"image": "f64[1,4]", "index": "i64[2]"}),
+        ("mixed", {"image": (1, 9)}, {"image": "f64[1,9]", "index": "i64[2]"}),
+        ("mixed", {"index": (1,), "image": (2, 9)}, {"image": "f64[2,9]", "index": "i64[1]"}),
+        ("bare", {"image": (2, 3)}, {"image": "f32[2,3]"}),
+        ("bare", {"index": (1,), "image": (2, 3)}, {"image": "f32[2,3]", "index": "f32[1]"}),
+        ("rest", {}, {"image": "f32[1,4]", "rest_0": "f32[3]"}),
+        ("rest", {"image": (2, 3)}, {"image": "f32[2,3]", "rest_0": "f32[3]"}),
+    ],
+)
+def test_shapes_are_for_the_arguments_of_forward_by_name(
+    factory: str, shapes: Shapes, inputs: dict[str, str]
+) -> None:
+    graph = irprune.load(f"nets:{factory}", shapes=shapes)
+    assert {value.name: str(value.type) for value in graph.inputs} == inputs
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(
+    ("factory", "shapes", "said"),
+    [
+        ("mixed", {"x": (1, 4)}, r"no input 'x' \(it takes image, scale, index\)"),
+        ("mixed", {"flag": (1, 4)}, "no input 'flag'"),
+        ("mixed", {"rest": (1, 4)}, "no input 'rest'"),
+        ("mixed", {"scale": (1,)}, "input 'scale' is a float, no tensor"),
+        ("mixed", {"image": (3, 100_000, 100_000)}, r"3x100000x100000 has more than 2147483647"),
+        ("mixed", {"image": (-3, 4)}, "negative dimension"),
+        ("bare", {}, r"input 'image' is not known \(let the factory return .* or give --shape"),
+        ("bare", {"index": (2,)}, "input 'image' is not known"),
+        ("no_tuple", {}, "its example inputs are a list, no tuple"),
+    ],
+)
+def test_other_shapes_are_refused(factory: str, shapes: Shapes, said: str) -> None:
+    with pytest.raises(irprune.IrpruneError, match=f"^nets:{factory}: .*{said}"):
+        irprune.load(f"nets:{factory}", shapes=shapes)
