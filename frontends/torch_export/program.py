@@ -26,6 +26,9 @@ from irprune.frontends.torch_export.recompose import recompose
 from irprune.ir.errors import InvalidModel, UsageError
 from irprune.ir.graph import Source
 
+UNDECOMPOSED = {"aten.upsample_bicubic2d.vec"}
+"""Operators that the IR has not, and whose parts would not cost what the operator does."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -81,7 +84,8 @@ def prepare(exported: ExportedProgram, name: str = "") -> Program:
     """
     program = _read(exported, name)
     if not (make_pure(program.graph, program.constants, program.name) and all(_known(program))):
-        program = _read(decompose(exported, LOWERINGS, program.name), program.name)
+        kept = {*LOWERINGS, *UNDECOMPOSED}
+        program = _read(decompose(exported, kept, program.name), program.name)
     recompose(program.graph)
     if not program.outputs:
         raise InvalidModel("no output is a tensor", where=program.name)

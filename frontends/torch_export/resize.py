@@ -109,13 +109,17 @@ def _by_height_and_width(resize: Callable[..., Value], **fixed: Any) -> Callable
 _UPPER_LEFT = {"coordinates": "asymmetric", "rounding": "floor"}
 _CENTRE = {"coordinates": "half_pixel", "rounding": "round_prefer_ceil"}
 
-lower("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec")(
+lower("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec", "aten.upsample_nearest3d.vec")(
     _by_vector(_nearest, **_UPPER_LEFT)
 )
-lower("aten._upsample_nearest_exact1d.vec", "aten._upsample_nearest_exact2d.vec")(
-    _by_vector(_nearest, **_CENTRE)
-)
-lower("aten.upsample_linear1d.vec", "aten.upsample_bilinear2d.vec")(_by_vector(_linear))
+lower(
+    "aten._upsample_nearest_exact1d.vec",
+    "aten._upsample_nearest_exact2d.vec",
+    "aten._upsample_nearest_exact3d.vec",
+)(_by_vector(_nearest, **_CENTRE))
+lower(
+    "aten.upsample_linear1d.vec", "aten.upsample_bilinear2d.vec", "aten.upsample_trilinear3d.vec"
+)(_by_vector(_linear))
 lower("aten.upsample_nearest2d.default")(_by_height_and_width(_nearest, **_UPPER_LEFT))
 lower("aten._upsample_nearest_exact2d.default")(_by_height_and_width(_nearest, **_CENTRE))
 lower("aten.upsample_bilinear2d.default")(_by_height_and_width(_linear))

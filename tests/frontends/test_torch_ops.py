@@ -454,6 +454,15 @@ CASES: dict[str, tuple[nn.Module | Callable[..., object], tuple[Shape, ...]]] = 
         ),
         (SIGNAL,),
     ),
+    "volume": (
+        lambda x: (
+            F.interpolate(x, scale_factor=2),
+            F.interpolate(x, size=(5, 7, 3), mode="nearest-exact"),
+            F.interpolate(x, size=(4, 3, 9), mode="trilinear"),
+            F.interpolate(x, size=(4, 3, 9), mode="trilinear", align_corners=True),
+        ),
+        ((1, 2, 3, 4, 5),),
+    ),
     "upsample_overloads": (
         lambda x: (
             aten.upsample_nearest2d.default(x, [9, 4]),

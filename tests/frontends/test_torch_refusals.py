@@ -97,6 +97,10 @@ UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
     "norm of order 1": (lambda x: F.normalize(x, p=1.0), r"takes the norm of order 1"),
     "complex": (lambda x: torch.fft.fft(x).real, r"a part of aten\.fft_fft\.default"),
     "computed slopes": (lambda x: F.prelu(x, x[0, :, 0, 0]), r"prelu\.default that computes"),
+    "cubic": (
+        lambda x: F.softplus(F.interpolate(x, scale_factor=2, mode="bicubic")),
+        r"no lowering for aten\.upsample_bicubic2d\.vec; node .* a part of aten\.softplus",
+    ),
     "branches": (
         lambda x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)),
         r"aten\.gt\.Scalar; node 'cond': no lowering for cond",
