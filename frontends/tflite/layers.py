@@ -6,8 +6,6 @@ of tensorflow/lite/schema/schema.fbs.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import tflite
 
@@ -34,7 +32,7 @@ from irprune.ir.ops import (
     Softmax,
     Tanh,
 )
-from irprune.ir.ops.conv import Padding, Pair
+from irprune.ir.ops.conv import Padding, Pair, same_padding
 from irprune.ir.types import DType, dims
 
 _ACTIVATIONS: dict[int, Op | None] = {
@@ -231,13 +229,11 @@ def padding(options: Options, x: Value, kernel: Pair, stride: Pair, dilation: Pa
 
 
 def axis_padding(scheme: int, size: int, kernel: int, stride: int, dilation: int) -> Pair:
-    """What SAME or VALID adds to one axis: SAME gives ceil(size / stride) windows."""
+    """What SAME or VALID adds to one axis."""
     if min(kernel, stride, dilation) < 1:
         raise InvalidModel("kernel, stride and dilation must be positive")
     if scheme == tflite.Padding.VALID:
         return 0, 0
     if scheme != tflite.Padding.SAME:
         raise InvalidModel(f"padding scheme {scheme} is neither SAME nor VALID")
-    reach = (kernel - 1) * dilation + 1
-    total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
-    return total // 2, total - total // 2
+    return same_padding(size, kernel, stride, dilation)

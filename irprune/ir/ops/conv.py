@@ -221,6 +221,12 @@ def window_count(size: int, kernel: int, stride: int, padding: Pair, dilation: i
     return room // stride + 1
 
 
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
+    """TensorFlow's SAME along one axis: as little as gives ceil(size / stride) windows."""
+    total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
 def expect_extent(*shape: int) -> None:
     """Raise InvalidType where a tensor, with all that is padded, would be larger than any may be.
 
