@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -38,6 +38,12 @@ def mistyped(cls: type[Any], values: Mapping[str, object]) -> tuple[str, ...]:
 def attributes(owner: Op | Quant) -> dict[str, object]:
     """The attribute values by name, in order."""
     return {name: getattr(owner, name) for name in attribute_types(type(owner))}
+
+
+def with_attributes(op: Op, **changes: object) -> Op:
+    """The operator with some attributes changed."""
+    make: Callable[..., Op] = type(op)
+    return make(**attributes(op) | changes)
 
 
 def _matches(value: object, hint: Any) -> bool:

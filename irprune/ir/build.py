@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -189,28 +189,45 @@ class Edit:
         return replace(node, inputs=inputs, outputs=outputs)
 
 
+def renamed(graph: Graph, names: Mapping[Value, str]) -> Graph:
+    """The graph with values called so; what had such a name takes the one that is given up."""
+    by_name = {value.name: value for value in values(graph)}
+    for value, name in names.items():
+        old = next(n for n, v in by_name.items() if v is value)
+        other = by_name.get(name)
+        by_name[name] = value
+        by_name.pop(old) if other is None else by_name.update({old: other})
+    changed = {v: Value(name, v.type) for name, v in by_name.items() if v.name != name}
+    return _substituted(graph, changed, {})
+
+
 def _named_apart(graph: Graph, before: Graph) -> Graph:
     """The graph, what is new since ``before`` renamed where its name is taken."""
     fresh_values = _fresh(values(graph), values(before))
     fresh_nodes = _fresh(graph.nodes, before.nodes)
-    if not fresh_values and not fresh_nodes:
+    apart = {value: Value(name, value.type) for value, name in fresh_values.items()}
+    return _substituted(graph, apart, fresh_nodes)
+
+
+def _substituted(graph: Graph, by: Mapping[Value, Value], names: Mapping[Node, str]) -> Graph:
+    """The graph with other values in place of some, and other names for some nodes."""
+    if not by and not names:
         return graph
-    renamed = {value: Value(name, value.type) for value, name in fresh_values.items()}
 
     def substitute(group: Sequence[Value]) -> tuple[Value, ...]:
-        return tuple(renamed.get(value, value) for value in group)
+        return tuple(by.get(value, value) for value in group)
 
     nodes = tuple(
         replace(
             node,
             inputs=substitute(node.inputs),
             outputs=substitute(node.outputs),
-            name=fresh_nodes.get(node, node.name),
+            name=names.get(node, node.name),
         )
         for node in graph.nodes
     )
-    constants = {renamed.get(value, value): array for value, array in graph.constants.items()}
-    return Graph(graph.name, graph.inputs, substitute(graph.outputs), nodes, constants)
+    constants = {by.get(value, value): array for value, array in graph.constants.items()}
+    return Graph(graph.name, substitute(graph.inputs), substitute(graph.outputs), nodes, constants)
 
 
 def _fresh(now: Sequence[N], before: Sequence[N]) -> dict[N, str]:

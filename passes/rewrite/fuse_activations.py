@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from irprune.ir import ops
-from irprune.ir.attributes import attribute_types, attributes
+from irprune.ir.attributes import attribute_types, with_attributes
 from irprune.ir.build import Edit
 from irprune.ir.graph import Graph, Node, Value, producers
 from irprune.ir.op import Activated, Op
@@ -40,7 +39,7 @@ def fuse_activations(graph: Graph) -> Graph:
         maker = _maker(graph, node)
         if maker is None or not takes_activation(maker.op):
             continue
-        edit.replace(maker, replace(maker, op=_activated(maker.op, node.op)))
+        edit.replace(maker, replace(maker, op=with_attributes(maker.op, activation=node.op)))
         edit.replace(node)
         edit.redirect(node.inputs[0], node.output)
     return edit.finish()
@@ -50,11 +49,6 @@ def takes_activation(op: Op) -> bool:
     """Whether the operator can apply an activation and has none yet."""
     declared = "activation" in attribute_types(type(op))
     return declared and isinstance(op, Activated) and op.activation is None
-
-
-def _activated(op: Op, activation: Op) -> Op:
-    make: Callable[..., Op] = type(op)
-    return make(**attributes(op) | {"activation": activation})
 
 
 def _maker(graph: Graph, reader: Node) -> Node | None:
