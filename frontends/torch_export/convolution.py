@@ -62,6 +62,9 @@ def conv_transpose(
     dilation: Sequence[int],
 ) -> Result:
     """Padding is cut from both ends of the output."""
+    steps = (_each(numbers, weight) for numbers in (output_padding, stride, dilation))
+    runs = all(p < max(s, d) for p, s, d in zip(*steps, strict=True))
+    call.require(runs, "pads its output by its stride or more, and so is not run by torch")
     n = len(shape_of(weight)) - 2
     op = ConvTranspose2d(
         planar(stride, n, 1),

@@ -71,6 +71,7 @@ def _resized_axes(
     call: Call, x: Operand
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """All axes but batch and channels, their sizes after and before."""
+    call.require(0 not in call.shape, "makes nothing, and so is not run by torch")
     return tuple(range(2, len(call.shape))), call.shape[2:], shape_of(x)[2:]
 
 

@@ -101,6 +101,14 @@ UNSUPPORTED: dict[str, tuple[Callable[..., object], str]] = {
         lambda x: F.softplus(F.interpolate(x, scale_factor=2, mode="bicubic")),
         r"no lowering for aten\.upsample_bicubic2d\.vec; node .* a part of aten\.softplus",
     ),
+    "output padding": (
+        lambda x: F.conv_transpose2d(x, torch.ones(4, 1, 2, 2), output_padding=1),
+        r"conv_transpose2d\.input that pads its output by its stride or more",
+    ),
+    "to nothing": (
+        lambda x: F.interpolate(x[..., :1], scale_factor=0.5),
+        r"upsample_nearest2d\.vec that makes nothing",
+    ),
     "branches": (
         lambda x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)),
         r"aten\.gt\.Scalar; node 'cond': no lowering for cond",
