@@ -223,18 +223,23 @@ def test_a_torch_factory(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(
         "import torch\n"
         "def tiny():\n"
+        "    print('on the way')\n"
         "    return torch.nn.Linear(3, 5), (torch.zeros(1, 3),)\n"
         "def broken():\n"
         "    return [][3]\n"
+        "def quits():\n"
+        "    raise SystemExit(0)\n"
         "def bare():\n"
         "    return torch.nn.Linear(3, 5)\n"
     )
     done = irprune("analyze", "nets:tiny", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["model_size"] == 15 + 4 * 5
+    assert done.stderr == "on the way\n"
     bare = irprune("analyze", "nets:bare", "--json", "--shape", "input=2x3", cwd=tmp_path)
     assert json.loads(bare.stdout)["macs"] == 30
     refused(irprune("analyze", "nets:bare", cwd=tmp_path), "nets:bare", "--shape")
-    refused(irprune("analyze", "nets:broken", cwd=tmp_path), "nets:broken", "nets.py:5")
+    refused(irprune("analyze", "nets:broken", cwd=tmp_path), "nets:broken", "nets.py:6")
+    refused(irprune("analyze", "nets:quits", cwd=tmp_path), "nets:quits", "SystemExit: 0")
     refused(irprune("analyze", "nets:absent", cwd=tmp_path), "nets:absent", "no attribute")
 
 
