@@ -56,7 +56,7 @@ def _inputs(
     own = examples or ()
     with foreign_code("its forward has no signature"):
         arguments = list(inspect.signature(module.forward).parameters.values())
-    # What stands behind *args is named, and torch.export is given no names.
+    # What stands behind *args goes by name alone, and here nothing is given by name.
     arguments = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
     places = {argument.name: place for place, argument in enumerate(arguments)}
     inputs = [*own, *(argument.default for argument in arguments[len(own) :])]
@@ -64,7 +64,7 @@ def _inputs(
         if name not in places:
             known = ", ".join(places) or "none by name"
             raise UsageError(f"its forward has no input '{name}'", hint=f"it takes {known}")
-        inputs[places[name]] = _zeros(name, shape, inputs[places[name]])
+        inputs[places[name]] = _tensor(name, shape, inputs[places[name]])
     for name, place in places.items():
         if inputs[place] is Parameter.empty:
             raise UsageError(f"the shape of its input '{name}' is not known", hint=hint)
@@ -72,15 +72,15 @@ def _inputs(
     return tuple(inputs[: max([len(own), *(places[name] + 1 for name in shapes)])])
 
 
-def _zeros(name: str, shape: Shape, example: object) -> torch.Tensor:
+def _tensor(name: str, shape: Shape, example: object) -> torch.Tensor:
     """A tensor of that shape, of the example's element type where it is a tensor."""
     unknown = example is None or example is Parameter.empty
     if not unknown and not isinstance(example, torch.Tensor):
         raise UsageError(f"its input '{name}' is a {type(example).__name__}, no tensor")
     dtype = example.dtype if isinstance(example, torch.Tensor) else torch.float32
-    TensorType(shape, dtype_of(dtype))  # raises before torch takes the memory
+    TensorType(shape, dtype_of(dtype))  # raises where it is too large
     with foreign_code(f"no memory for input '{name}'"):
-        return torch.zeros(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype)  # nobody reads it: no memory is really taken
 
 
 def _called(spec: str) -> object:
