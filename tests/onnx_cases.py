@@ -43,6 +43,7 @@ OPERATORS = {
     "LSTM",
     "LayerNormalization",
     "LeakyRelu",
+    "Log",
     "LogSoftmax",
     "MatMul",
     "MatMulInteger",

@@ -92,7 +92,7 @@ def _gelu(g: Growth, kind: Callable[..., Op]) -> None:
     g.add(kind(g.coin()), g.pick())
 
 
-@_grows("Sqrt", "Exp")
+@_grows("Sqrt", "Exp", "Log")
 def _clipped(g: Growth, kind: Callable[..., Op]) -> None:
     g.add(kind(), g.clipped(g.pick(), 0.25, 2.0))
 

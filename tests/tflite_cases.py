@@ -50,6 +50,7 @@ CASES = [
     case("MUL", [image, real(4)], [image], "MulOptions"),
     case("DIV", [image, np.abs(real(4)) + 1], [image], "DivOptions"),
     case("POW", [np.abs(real(*image)), image], [image]),
+    case("LOG", [np.abs(real(3, 4))], [(3, 4)]),
     case("SQRT", [np.abs(real(3, 4))], [(3, 4)]),
     case("MAXIMUM", [image, real(4)], [image], "MaximumMinimumOptions"),
     case("MINIMUM", [image, real(4)], [image], "MaximumMinimumOptions"),

@@ -19,6 +19,7 @@ from irprune.ir.ops import (
     HardSigmoid,
     HardSwish,
     LeakyRelu,
+    Log,
     Maximum,
     Minimum,
     Mul,
@@ -45,6 +46,7 @@ def _unary(name: str, op: Op) -> None:
 _unary("aten.abs.default", Abs())
 _unary("aten.erf.default", Erf())
 _unary("aten.exp.default", Exp())
+_unary("aten.log.default", Log())
 _unary("aten.hardsigmoid.default", HardSigmoid())
 _unary("aten.hardswish.default", HardSwish())
 _unary("aten.neg.default", Neg())

@@ -60,6 +60,7 @@ ELEMENTS: Cases = {
     "maximum": (lambda x, y: torch.maximum(x, y) + torch.max(x, ROW), (IMAGE, (8,))),
     "abs_neg_exp": (lambda x: torch.exp(-x.abs()), (IMAGE,)),
     "erf": (torch.erf, (IMAGE,)),
+    "log": (lambda x: torch.log(x.abs()), (IMAGE,)),
     "sqrt": (lambda x: x.sqrt() + x**0.5, (IMAGE,)),
     "rsqrt": (torch.rsqrt, (IMAGE,)),
     "reciprocal": (lambda x: torch.reciprocal(x.abs() + 1), (IMAGE,)),

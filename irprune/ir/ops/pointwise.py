@@ -274,6 +274,14 @@ class Exp(Unary):
 
 
 @op
+class Log(Unary):
+    """The natural logarithm; NaN below zero, as in every runtime."""
+
+    def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
+        return (np.log(args[0]),)
+
+
+@op
 class PRelu(Op):
     """x where x >= 0, else slope * x; operands x and a slope that broadcasts to x."""
 

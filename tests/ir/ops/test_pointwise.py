@@ -39,6 +39,7 @@ TWINS: list[tuple[Op, Callable[[torch.Tensor], torch.Tensor]]] = [
     (ops.Neg(), torch.neg),
     (ops.Sqrt(), torch.sqrt),
     (ops.Exp(), torch.exp),
+    (ops.Log(), torch.log),
 ]
 SPECIAL = np.array(
     [0.0, -0.0, 1e-45, -1e-38, 1.0, -3.0, 6.0, 88.0, -104.0, 3e38, -3e38, np.inf, -np.inf, np.nan],
