@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from irprune.ir.analysis import analysis
 from irprune.ir.graph import Graph
 from irprune.ir.verify import verify
+from irprune.passes.rewrite.channels_last import channels_last
 from irprune.passes.rewrite.drop_dead import drop_dead
 from irprune.passes.rewrite.drop_identities import drop_identities
+from irprune.passes.rewrite.explicit_padding import explicit_padding
 from irprune.passes.rewrite.fold_batchnorm import fold_batchnorm
 from irprune.passes.rewrite.fold_constants import fold_constants, fold_dequantized
+from irprune.passes.rewrite.fold_scales import fold_scales
 from irprune.passes.rewrite.fuse_activations import fuse_activations
 from irprune.passes.rewrite.fuse_quantization import fuse_quantization
 from irprune.passes.rewrite.recognize_activations import recognize_activations
+from irprune.passes.rewrite.spell_out import spell_out
+from irprune.passes.rewrite.split_groups import split_groups
 
 Pass = Callable[[Graph], Graph]
 """A rewrite: another graph of the same interface, or the same object where it changes nothing."""
@@ -39,8 +45,26 @@ DEPLOYMENT = (
     Step(drop_identities, "what was quantized in between is read by arithmetic of integers now"),
     Step(fold_dequantized, "what is still dequantized belongs to operators that run on reals"),
     Step(fold_batchnorm, "every weight that can be is a constant; scales have their activations"),
+    Step(fold_scales, "what no layer before could take up is left for the one after"),
 )
 """From a model as it was read to the form that would be deployed."""
+
+
+def lowering(*, keep_io_layout: bool = False) -> tuple[Step, ...]:
+    """From the deployed form to operators and forms that TFLite-Micro has.
+
+    Args:
+        keep_io_layout: whether inputs and outputs keep their layout.
+    """
+    to_channels_last = partial(channels_last, keep_io_layout=keep_io_layout)
+    return (
+        Step(split_groups, "parts of transposed convolutions are of one group as TFLite's are"),
+        Step(to_channels_last, "what is spelled out next is spelled along the axes that it has"),
+        Step(spell_out, "new layers may be padded; activations stand where they can be fused"),
+        Step(explicit_padding, "layers are in NHWC, which pads are written for"),
+        Step(fold_constants, "constants that were transposed or gathered are constants again"),
+        Step(drop_identities, "what was cut in parts of one is whole"),
+    )
 
 
 def run(graph: Graph, steps: Sequence[Step]) -> Graph:

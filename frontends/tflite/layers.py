@@ -32,7 +32,7 @@ from irprune.ir.ops import (
     Softmax,
     Tanh,
 )
-from irprune.ir.ops.conv import Padding, Pair, same_padding
+from irprune.ir.ops.conv import Padding, Pair, same_padding, transposed_padding
 from irprune.ir.types import DType, dims
 
 _ACTIVATIONS: dict[int, Op | None] = {
@@ -104,10 +104,11 @@ def transpose_conv(call: Call) -> None:
         before, _ = axis_padding(
             options.integer("Padding"), size[axis], kernel[axis], stride[axis], 1
         )
-        full = (x.type.shape[1 + axis] - 1) * stride[axis] + kernel[axis]
-        after = full - before - size[axis]
-        pads.append((before, max(after, 0)))
-        extra.append(max(-after, 0))
+        pad, more = transposed_padding(
+            x.type.shape[1 + axis], size[axis], kernel[axis], stride[axis], before
+        )
+        pads.append(pad)
+        extra.append(more)
     op = ConvTranspose2d(
         stride=stride,
         padding=(pads[0], pads[1]),

@@ -227,6 +227,22 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair
     return total // 2, total - total // 2
 
 
+def transposed_padding(
+    size: int, made: int, kernel: int, stride: int, before: int
+) -> tuple[Pair, int]:
+    """What a transposed convolution cuts from both ends, and adds to the last, for its sizes.
+
+    Args:
+        size: elements of an axis of its operand.
+        made: elements of the axis of its result.
+        kernel: the window; without dilation.
+        stride: the stride.
+        before: what is cut from the front. SAME cuts what ``same_padding`` of the result adds.
+    """
+    after = (size - 1) * stride + kernel - before - made
+    return (before, max(after, 0)), max(-after, 0)
+
+
 def expect_extent(*shape: int) -> None:
     """Raise InvalidType where a tensor, with all that is padded, would be larger than any may be.
 

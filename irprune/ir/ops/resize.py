@@ -54,15 +54,17 @@ class Resize(Op):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         y = args[0]
         for axis, size, scale in zip(self.axes, self.sizes, self.scales, strict=True):
-            at = self.positions(y.shape[axis], size, scale)
-            y = self._nearest(y, axis, at) if self.mode == "nearest" else _linear(y, axis, at)
+            if self.mode == "nearest":
+                y = np.take(y, self.nearest(y.shape[axis], size, scale), axis)
+            else:
+                y = _linear(y, axis, self.positions(y.shape[axis], size, scale))
         return (y.astype(args[0].dtype, copy=False),)
 
     def evaluate_quantized(
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         x = args[0]
-        exists = self._exists_in_tflite(x.shape)
+        exists = self.exists_in_tflite(x.shape)
         if self.mode == "nearest" and not exists:
             return self.evaluate(args)  # whatever is chosen, it needs no arithmetic
         expect(exists, f"{self.coordinates} interpolation has no integer arithmetic")
@@ -76,7 +78,7 @@ class Resize(Op):
             y = shift_right(y, 10 * len(self.axes))
         return (y.astype(x.dtype),)
 
-    def _exists_in_tflite(self, shape: Shape) -> bool:
+    def exists_in_tflite(self, shape: Shape) -> bool:
         """Whether RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR can say this."""
         if self.coordinates == "align_corners":
             return self.mode == "linear" or self.rounding == "round_prefer_ceil"
@@ -132,9 +134,10 @@ class Resize(Op):
             case "asymmetric":
                 return i / scale
 
-    def _nearest(self, x: Array, axis: int, at: Array) -> Array:
+    def nearest(self, size_in: int, size_out: int, scale: float) -> Array:
+        """The index of the neighbour that is nearest to each position along an axis."""
         # In double precision what should be a whole number may come out a little below it.
-        at = at.astype(np.float32)
+        at = self.positions(size_in, size_out, scale).astype(np.float32)
         match self.rounding:
             case "round_prefer_floor":
                 index = np.ceil(at - 0.5)
@@ -144,7 +147,7 @@ class Resize(Op):
                 index = np.floor(at)
             case "ceil":
                 index = np.ceil(at)
-        return np.take(x, np.clip(index, 0, x.shape[axis] - 1).astype(np.int64), axis)
+        return np.asarray(np.clip(index, 0, size_in - 1), np.int64)
 
 
 def _linear(x: Array, axis: int, at: Array) -> Array:
