@@ -1,0 +1,150 @@
+"""Scales and zero points, as the TensorFlow Lite 8-bit quantization specification has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import networkx as nx
+import numpy as np
+
+from irprune.ir import ops
+from irprune.ir.errors import InvalidType
+from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.integer import quantization, scale
+from irprune.ir.op import Op
+from irprune.ir.types import Array, DType, Quant, TensorType
+from irprune.passes.analysis.calibration import NOTHING, Range
+from irprune.passes.rewrite.integer_forms import Linear
+
+FIXED: Mapping[type[Op], tuple[Range, Quant]] = {
+    ops.Sigmoid: (Range(0.0, 1.0), Quant((1 / 256,), (-128,))),
+    ops.Softmax: (Range(0.0, 1.0), Quant((1 / 256,), (-128,))),
+    ops.Tanh: (Range(-1.0, 1.0), Quant((1 / 128,), (0,))),
+    ops.LogSoftmax: (Range(-16.0, 0.0), Quant((1 / 16,), (127,))),
+}
+"""The quantization in 8 bits that the specification gives some outputs, and what it covers."""
+
+WEIGHT_LIMIT = 127
+"""Weights are symmetric: -128 is not used."""
+
+BIAS_LIMIT = 2**30
+"""A bias is at most half of what its 32 bits hold, which leaves room for the sum."""
+
+
+def shared_quants(
+    graph: Graph, ranges: Mapping[Value, Range], dtype: DType
+) -> Mapping[Value, Quant | None]:
+    """The quantization of each real activation; None where all of it is 0.
+
+    Values that an operator only moves or compares have one. It is a fixed one where an operator
+    that has such makes one of them, and it covers the others.
+    """
+    ties = nx.Graph()
+    fixed: dict[Value, tuple[Range, Quant]] = {}
+    for value in ranges:
+        ties.add_node(value)
+    for node in graph.nodes:
+        if _shares(node):
+            nx.add_path(ties, [v for v in (*node.inputs, *node.outputs) if v in ranges])
+        elif type(node.op) in FIXED and dtype is DType.I8:
+            fixed[node.outputs[0]] = FIXED[type(node.op)]
+    found: dict[Value, Quant | None] = {}
+    for group in nx.connected_components(ties):
+        whole = NOTHING
+        for value in group:
+            whole = whole.union(ranges[value])
+        given = {fixed[value] for value in group if value in fixed}
+        quant = activation_quant(whole, dtype) if max(whole.high, -whole.low) > 0 else None
+        match list(given):
+            case [(covered, own)] if covered.union(whole) == covered or len(group) == 1:
+                quant = own
+        found |= dict.fromkeys(group, quant)
+    return found
+
+
+def activation_quant(found: Range, dtype: DType) -> Quant:
+    """The quantization of reals in a range, which is widened to hold 0.
+
+    Eight bits are asymmetric, sixteen symmetric around a zero point of 0.
+    """
+    low, high = min(found.low, 0.0), max(found.high, 0.0)
+    least, most = dtype.limits
+    if dtype is DType.I16:
+        return Quant((_single(max(-low, high) / most),), (0,))
+    step = _single((high - low) / (most - least))
+    return Quant((step,), (int(np.clip(round(least - low / step), least, most)),))
+
+
+def quantized_array(array: Array, dtype: DType, quant: Quant) -> Array:
+    """Reals as integers of one scale."""
+    (stored,) = ops.Quantize(dtype, quant).evaluate((array,))
+    return stored
+
+
+def quantized_constant(array: Array, dtype: DType) -> tuple[Array, Quant]:
+    """Reals as integers of a scale that fits them, whatever it is for zeros.
+
+    Raises:
+        InvalidType: they are not finite.
+    """
+    low, high = float(array.min(initial=0)), float(array.max(initial=0))
+    if not np.isfinite(high - low):
+        raise InvalidType("is not finite")
+    found = Range(low, high) if low < high else Range(0.0, 1.0)
+    quant = activation_quant(found, dtype)
+    return quantized_array(array, dtype, quant), quant
+
+
+def quantized_weights(
+    op: Linear, array: Array, x: TensorType, bias: Array | None
+) -> tuple[Array, Quant]:
+    """Symmetric 8-bit weights: one scale a channel for convolutions, else one.
+
+    A channel of tiny weights and a large bias gets a scale in which the bias fits 32 bits; a
+    channel of zeros gets that of the others.
+
+    Raises:
+        InvalidType: they are all 0, or not finite.
+    """
+    axis = 0 if isinstance(op, ops.Conv2d | ops.ConvTranspose2d) else None
+    others = tuple(at for at in range(array.ndim) if at != axis)
+    largest = np.abs(array.astype(np.float64)).max(axis=others, initial=0.0).reshape(-1)
+    if not np.all(np.isfinite(largest)):
+        raise InvalidType("is not finite")
+    if not largest.any():
+        raise InvalidType("is 0 in all its elements, which gives it no scale")
+    largest[largest == 0] = largest.max()
+    scales = largest / WEIGHT_LIMIT
+    if bias is not None and x.dtype is DType.I8:
+        needed = np.abs(bias.astype(np.float64)) / (scale(x) * BIAS_LIMIT)
+        scales = np.maximum(scales, needed if axis == 0 else needed.max(initial=0.0))
+    steps = tuple(_single(step) for step in scales.tolist())
+    quant = Quant(steps, (0,) * len(steps), axis)
+    along, _ = quant.along(array.ndim)
+    stored = np.clip(np.rint(array / along), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    return stored.astype(np.int8), quant
+
+
+def quantized_bias(array: Array, x: TensorType, w: TensorType) -> tuple[Array, Quant]:
+    """A bias in the scales of products: 32 bits, or 64 over activations of 16."""
+    products = scale(x) * np.asarray(quantization(w).scale, np.float64)
+    steps = tuple(_single(step) for step in products.tolist())
+    quant = Quant(steps, (0,) * len(steps), None if len(steps) == 1 else 0)
+    wide = DType.I64 if x.dtype is DType.I16 else DType.I32
+    whole = np.rint(array.astype(np.float64) / products)
+    if not np.all(np.isfinite(whole)) or np.abs(whole).max(initial=0) > 2**47:
+        raise InvalidType("is too large for the scales of products")
+    return whole.astype(wide.numpy), quant
+
+
+def _shares(node: Node) -> bool:
+    """Whether operands and outputs are the same integers, or means of them."""
+    op = node.op
+    return op.keeps_quantization or isinstance(
+        op, ops.AveragePool2d | ops.Concat | ops.Resize | ops.Relu6
+    )
+
+
+def _single(real: float) -> float:
+    """As TFLite stores a scale."""
+    return float(np.float32(real))
