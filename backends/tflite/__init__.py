@@ -1,6 +1,7 @@
-"""Edit TFLite files: the order of operators, and the memory plan that TFLite-Micro follows."""
+"""Write TFLite files; edit the order of their operators, and the memory plan in them."""
 
 from irprune.backends.tflite.edit import reordered, with_plan
 from irprune.backends.tflite.planning import memory_plan, operator_order, scheduled
+from irprune.backends.tflite.writer import write_tflite
 
-__all__ = ["memory_plan", "operator_order", "reordered", "scheduled", "with_plan"]
+__all__ = ["memory_plan", "operator_order", "reordered", "scheduled", "with_plan", "write_tflite"]
