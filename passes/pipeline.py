@@ -20,6 +20,7 @@ from irprune.passes.rewrite.fuse_activations import fuse_activations
 from irprune.passes.rewrite.fuse_quantization import fuse_quantization
 from irprune.passes.rewrite.recognize_activations import recognize_activations
 from irprune.passes.rewrite.spell_out import spell_out
+from irprune.passes.rewrite.spell_out_reals import spell_out_reals
 from irprune.passes.rewrite.split_groups import split_groups
 
 Pass = Callable[[Graph], Graph]
@@ -65,6 +66,14 @@ def lowering(*, keep_io_layout: bool = False) -> tuple[Step, ...]:
         Step(fold_constants, "constants that were transposed or gathered are constants again"),
         Step(drop_identities, "what was cut in parts of one is whole"),
     )
+
+
+REALS = (
+    Step(spell_out_reals, "what has no integers is known to be on reals, once all is quantized"),
+    Step(fold_constants, "constants of the new layers are computed here, not on the device"),
+    Step(drop_dead, "nothing is run that nobody reads"),
+)
+"""What is left to lower after quantization, or without it."""
 
 
 def run(graph: Graph, steps: Sequence[Step]) -> Graph:
