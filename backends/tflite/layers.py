@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import tflite
 
-from irprune.backends.tflite.record import Call, Operand, Record, require
+from irprune.backends.tflite.record import Call, Constant, Operand, Record, require
 from irprune.ir import ops
 from irprune.ir.errors import UnsupportedOp
 from irprune.ir.op import Op
@@ -34,7 +34,7 @@ def conv_2d(call: Call) -> Record:
     op = call.node.op
     assert isinstance(op, ops.Conv2d)
     _expect_images(op.layout)
-    weights, (_, w, *bias) = call.array(1), call.node.inputs
+    weights, w, bias = call.array(1), call.node.inputs[1], _bias(call)
     kernel = _pair(weights.shape[1:3])
     valid = op.padding == NONE
     same = is_same(op, _pair(call.x.type.shape[1:3]), kernel)
@@ -65,7 +65,7 @@ def transpose_conv(call: Call) -> Record:
     _expect_images(op.layout)
     require(op.groups == 1, f"{op.groups} groups")
     require(op.dilation == (1, 1), f"dilation {op.dilation}")
-    _, w, *bias = call.node.inputs
+    w, bias = call.node.inputs[1], _bias(call)
     kernel, size, made = (_pair(v.type.shape[1:3]) for v in (w, call.x, call.output))
     same = is_transposed_same(op, size, made, kernel)
     require(op.padding == NONE or same, f"padding {op.padding} is neither SAME nor VALID")
@@ -135,6 +135,21 @@ def dequantize(call: Call) -> Record:
     assert quant is not None
     _expect_per_tensor(quant)
     return Record("DEQUANTIZE", (call.x,), "DequantizeOptions")
+
+
+def _bias(call: Call) -> tuple[Operand, ...]:
+    """The bias, if there is one, without scales a channel.
+
+    They are products of two others that are in the file, kernels do not read them, and they would
+    be a fifth of all that is not weights.
+    """
+    if len(call.node.inputs) < 3:
+        return ()
+    value = call.node.inputs[2]
+    quant = value.type.quant
+    if quant is None or quant.axis is None:
+        return (value,)
+    return (Constant(value.name, call.array(2)),)
 
 
 def _expect_images(layout: str) -> None:
