@@ -160,8 +160,10 @@ def pool(kind: type[MaxPool2d] | type[AveragePool2d], call: Call) -> None:
 
 
 def softmax(call: Call) -> None:
-    """Softmax over the last axis."""
-    call.emit(Softmax(beta=call.options(tflite.SoftmaxOptions).number("Beta")), call.value(0))
+    """Softmax over the last axis; of 8 bits it may give 16."""
+    wide = (call.value(0).type.dtype, call.output().type.dtype) == (DType.I8, DType.I16)
+    beta = call.options(tflite.SoftmaxOptions).number("Beta")
+    call.emit(Softmax(beta=beta, wide=wide), call.value(0))
 
 
 def log_softmax(call: Call) -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from irprune.ir import ops
+from irprune.ir.attributes import with_attributes
 from irprune.ir.build import Builder, renamed
 from irprune.ir.errors import InvalidType, UsageError
 from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.op import Op
 from irprune.ir.types import DType, Quant, TensorType
 from irprune.passes.analysis.calibration import Range
 from irprune.passes.rewrite.integer_forms import Linear, integer_output
@@ -18,6 +18,16 @@ from irprune.passes.rewrite.scales import (
     quantized_weights,
     shared_quants,
 )
+
+MOST_CLASSES = 511
+"""Elements over which softmax may give 8 bits.
+
+With more, the sum of exponentials up to 1 each may have to be shifted by more than 31 bits
+(TFLite's softmax.h and fixedpoint.h), which is undefined. With 16 bits it never has.
+"""
+
+WIDE = Quant((2.0**-16,), (-(2**15),))
+"""The quantization that TFLite's softmax gives its outputs of 16 bits."""
 
 
 def quantize(
@@ -112,11 +122,19 @@ class _Quantization:
         )
         self._reals.update(zip(node.outputs, made, strict=True))
 
+    def _operator(self, node: Node) -> Op:
+        """The operator as integers want it."""
+        op = node.op
+        many = isinstance(op, ops.Softmax) and node.output.type.shape[op.axis] > MOST_CLASSES
+        return with_attributes(op, wide=True) if many and self._dtype is DType.I8 else op
+
     def _integer_types(self, node: Node) -> list[TensorType] | None:
         """The types of a node's outputs on integers; None where it stays on reals."""
-        op = node.op
-        if isinstance(op, ops.Div) and not self._divides_by_constant(node):
-            return None  # what is almost zero may be zero as an integer, and nothing divides by it
+        op = self._operator(node)
+        if not self._is_safe(node):
+            return None
+        if isinstance(op, ops.Softmax) and op.wide:
+            return [TensorType(node.output.type.shape, DType.I16, WIDE)]
         operands = [self._operand_type(node, i) for i in range(self._operand_count(node))]
         wanted = [
             TensorType(value.type.shape, self._dtype, self._quant(value)) for value in node.outputs
@@ -136,9 +154,14 @@ class _Quantization:
         """How many operands there are but for a bias."""
         return len(node.inputs) if node.op.bias is None else node.op.bias
 
-    def _divides_by_constant(self, node: Node) -> bool:
-        divisor = self._graph.constants.get(node.inputs[1])
-        return divisor is not None and bool(np.abs(divisor).min() > np.abs(divisor).max() / 100)
+    def _is_safe(self, node: Node) -> bool:
+        """Whether integers cannot reach what the arithmetic on them is not defined for."""
+        match node.op:
+            case ops.Div():  # what is almost zero may be zero as an integer
+                divisor = self._graph.constants.get(node.inputs[1])
+                return divisor is not None and bool(abs(divisor).min() > abs(divisor).max() / 100)
+            case _:
+                return True
 
     def _operand_type(self, node: Node, index: int) -> TensorType:
         value = node.inputs[index]
@@ -154,7 +177,7 @@ class _Quantization:
             for i, value in enumerate(node.inputs)
         ]
         made = self._builder.add_node(
-            node.op,
+            self._operator(node),
             inputs,
             names=[value.name for value in node.outputs],
             name=node.name,
@@ -163,7 +186,7 @@ class _Quantization:
         )
         for value, stored in zip(node.outputs, made, strict=True):
             quant = self._quant(value)
-            if stored.type.quant != quant:
+            if stored.type.quant != quant or stored.type.dtype is not self._dtype:
                 step = ops.Quantize(self._dtype, quant, halves="away")
                 stored = self._builder.add(step, stored, name=f"{value.name}.requantize")
             self._stored[value] = stored

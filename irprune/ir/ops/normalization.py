@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from irprune.ir.op import (
 )
 from irprune.ir.ops.conv import expect_extent
 from irprune.ir.ops.pointwise import Unary
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import Array, DType, TensorType, dims
 
 
 @op
@@ -121,15 +122,16 @@ class LRN(Unary):
 
 @op
 class Softmax(Unary):
-    """exp(beta x) over its sum along an axis."""
+    """exp(beta x) over its sum along an axis; ``wide`` gives 16 bits of operands of 8."""
 
     axis: int = -1
     beta: float = 1.0
+    wide: bool = False
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         (t,) = super().infer(inputs)
         normalize_axis(self.axis, t.rank)
-        return (t,)
+        return (replace(t, dtype=DType.I16) if self.wide and t.dtype is DType.I8 else t,)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0] * args[0].dtype.type(self.beta)
@@ -140,12 +142,13 @@ class Softmax(Unary):
         self, args: Sequence[Array], inputs: Sequence[TensorType], outputs: Sequence[TensorType]
     ) -> tuple[Array, ...]:
         out = outputs[0]
-        _expect_output(out, 1 / 256, out.dtype.limits[0])
+        bits = 8 * out.dtype.itemsize
+        _expect_output(out, 2.0**-bits, out.dtype.limits[0])
         below, kept, step = _below_largest(args[0], inputs[0], self.axis, self.beta)
         e = np.where(kept, fixed.exp_of_negative(step(below), 5), 0)
         total = shift_right(e, 12).sum(self.axis, keepdims=True)
         inverse, over = fixed.reciprocal(total, 12)
-        return stored(shift_right(high_mul(inverse, e), over + 31 - 8), out)
+        return stored(shift_right(high_mul(inverse, e), over + 31 - bits), out)
 
 
 @op
