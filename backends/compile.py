@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from irprune.backends.tflite import scheduled, write_tflite
+from irprune.backends.tflite.table import has_kernel
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
@@ -101,7 +102,7 @@ def compile_tflite(
         ]
         dtype = DType.I8 if numbers is Numbers.INT8 else DType.I16
         ranges = calibrate(final, placed, method)
-        integers = quantize(final, ranges, dtype, float_io=float_io)
+        integers = quantize(final, ranges, dtype, float_io=float_io, has_kernel=has_kernel)
         errors = quantization_error(final, integers, placed[:COMPARED])
         kept = on_reals(integers)
         final = integers

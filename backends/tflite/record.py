@@ -9,7 +9,7 @@ import numpy as np
 
 from irprune.ir.errors import UnsupportedOp
 from irprune.ir.graph import Graph, Node, Value
-from irprune.ir.types import Array, DType, Quant, TensorType, type_of
+from irprune.ir.types import Array, Quant, TensorType, type_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +84,3 @@ def require(condition: bool, why: str) -> None:
     """Raise UnsupportedOp(why) unless the condition holds."""
     if not condition:
         raise UnsupportedOp(why)
-
-
-def stored_types(node: Node) -> set[DType]:
-    """The types in which a node computes: those of its operands but for biases, and its outputs."""
-    operands = [v for i, v in enumerate(node.inputs) if i != node.op.bias]
-    return {value.type.dtype for value in (*operands, *node.outputs)}

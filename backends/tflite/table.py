@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from irprune.backends.tflite import layers, moves
-from irprune.backends.tflite.record import Call, Record, require, stored_types
+from irprune.backends.tflite.record import Call, Record, require
 from irprune.ir import ops
 from irprune.ir.errors import UnsupportedOp
 from irprune.ir.graph import Graph, Node
@@ -28,12 +28,10 @@ class Row:
     Attributes:
         write: makes the operator of a node; UnsupportedOp where TFLite has no such form.
         types: the types of activations that TFLite-Micro has a kernel for.
-        rank: the largest rank of operands that it takes.
     """
 
     write: Callable[[Call], Record]
     types: frozenset[DType]
-    rank: int = 8
 
 
 def plain(kind: str, call: Call) -> Record:
@@ -67,13 +65,7 @@ def arithmetic(kind: str, options: str, call: Call) -> Record:
     return Record(kind, call.node.inputs, options, fields)
 
 
-def _rows(write: Callable[[Call], Record], types: frozenset[DType], *kinds: type[Op]) -> Table:
-    return {kind: Row(write, types) for kind in kinds}
-
-
-Table = Mapping[type[Op], Row]
-
-TABLE: Table = {
+TABLE: Mapping[type[Op], Row] = {
     ops.Abs: Row(partial(plain, "ABS"), INT16),
     ops.Add: Row(partial(arithmetic, "ADD", "AddOptions"), ALL),
     ops.AveragePool2d: Row(layers.pool, INT16),
@@ -87,7 +79,7 @@ TABLE: Table = {
     ops.Elu: Row(elu, INT8),
     ops.Exp: Row(partial(plain, "EXP"), REALS),
     ops.Expand: Row(moves.broadcast_to, ALL),
-    ops.Gather: Row(moves.gather, INT16),
+    ops.Gather: Row(moves.gather, INT8),
     ops.HardSwish: Row(partial(plain, "HARD_SWISH"), INT8),
     ops.LeakyRelu: Row(leaky_relu, INT16),
     ops.Log: Row(partial(plain, "LOG"), REALS),
@@ -104,8 +96,8 @@ TABLE: Table = {
     ops.ReduceMax: Row(moves.reduction, INT8),
     ops.ReduceMean: Row(moves.reduction, INT16),
     ops.ReduceSum: Row(moves.reduction, INT16),
-    ops.Relu: Row(partial(plain, "RELU"), INT8),
-    ops.Relu6: Row(partial(plain, "RELU6"), INT8),
+    ops.Relu: Row(partial(plain, "RELU"), INT16),
+    ops.Relu6: Row(partial(plain, "RELU6"), INT16),
     ops.Resize: Row(moves.resize, INT8),
     ops.Sigmoid: Row(partial(plain, "LOGISTIC"), INT16),
     ops.Slice: Row(moves.slice_, INT16),
@@ -120,32 +112,35 @@ TABLE: Table = {
 }
 
 
+def has_kernel(op: Op, dtype: DType) -> bool:
+    """Whether TFLite-Micro runs an operator on activations of a type."""
+    row = TABLE.get(_key(op))
+    if row is None:
+        return False
+    mirrors = isinstance(op, ops.Pad) and op.mode != "constant"
+    return dtype in (row.types & INT8 if mirrors else row.types)
+
+
 def record(graph: Graph, node: Node) -> Record:
     """The operator that a node becomes.
 
     Raises:
         UnsupportedOp: TFLite has no such operator, or TFLite-Micro no kernel for it.
     """
-    kind = View if isinstance(node.op, View) else type(node.op)
-    row = TABLE.get(kind)
-    name = type(node.op).__name__
+    op, name = node.op, type(node.op).__name__
+    row = TABLE.get(_key(op))
     if row is None:
         raise UnsupportedOp(f"TFLite-Micro has no {name}")
-    types = stored_types(node)
-    if not isinstance(node.op, ops.Quantize | ops.Dequantize):
-        _expect_types(row, name, types)
-    rank = max(value.type.rank for value in (*node.inputs, *node.outputs))
-    require(rank <= row.rank, f"{name} of rank {rank}: TFLite-Micro takes {row.rank}")
+    # Weights are of 8 bits beside activations of any type.
+    types = {node.inputs[0].type.dtype, *(value.type.dtype for value in node.outputs)}
+    if not isinstance(op, ops.Quantize | ops.Dequantize):
+        missing = sorted(t.value for t in types if not has_kernel(op, t))
+        require(not missing, f"TFLite-Micro has no {name} in {', '.join(missing)}")
     try:
         return row.write(Call(graph, node))
     except UnsupportedOp as error:
         raise UnsupportedOp(f"TFLite-Micro has no {name} with {error.what}") from None
 
 
-def _expect_types(row: Row, name: str, types: set[DType]) -> None:
-    missing = types - row.types - {DType.I8}
-    if DType.I8 not in row.types:
-        missing = types - row.types
-    if missing:
-        found = ", ".join(sorted(t.value for t in missing))
-        raise UnsupportedOp(f"TFLite-Micro has no {name} in {found}")
+def _key(op: Op) -> type[Op]:
+    return View if isinstance(op, View) else type(op)

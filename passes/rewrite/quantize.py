@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from irprune.ir import ops
 from irprune.ir.attributes import with_attributes
@@ -12,6 +12,7 @@ from irprune.ir.types import DType, Quant, TensorType
 from irprune.passes.analysis.calibration import Range
 from irprune.passes.rewrite.integer_forms import Linear, integer_output
 from irprune.passes.rewrite.scales import (
+    Layer,
     quantized_array,
     quantized_bias,
     quantized_constant,
@@ -36,6 +37,7 @@ def quantize(
     dtype: DType = DType.I8,
     *,
     float_io: bool = False,
+    has_kernel: Callable[[Op, DType], bool] = lambda _op, _dtype: True,
 ) -> Graph:
     """The graph on integers, as TFLite defines them, where its operators have such arithmetic.
 
@@ -50,12 +52,13 @@ def quantize(
         ranges: the range of each real activation (``calibrate``).
         dtype: the type of activations, I8 or I16.
         float_io: whether inputs and outputs stay reals.
+        has_kernel: whether the runtime has an operator for activations of a type.
 
     Raises:
         UsageError: an activation is 0 on all samples, weights are all 0, or the scales of a layer
             are too far apart for its arithmetic; the error names the node.
     """
-    return _Quantization(graph, ranges, dtype, float_io).result
+    return _Quantization(graph, ranges, dtype, float_io, has_kernel).result
 
 
 def on_reals(graph: Graph) -> tuple[Node, ...]:
@@ -76,8 +79,14 @@ class _Quantization:
     """
 
     def __init__(
-        self, graph: Graph, ranges: Mapping[Value, Range], dtype: DType, float_io: bool
+        self,
+        graph: Graph,
+        ranges: Mapping[Value, Range],
+        dtype: DType,
+        float_io: bool,
+        has_kernel: Callable[[Op, DType], bool],
     ) -> None:
+        self._has_kernel = has_kernel
         self._graph = graph
         self._dtype = dtype
         self._quants = shared_quants(graph, ranges, dtype)
@@ -131,7 +140,7 @@ class _Quantization:
     def _integer_types(self, node: Node) -> list[TensorType] | None:
         """The types of a node's outputs on integers; None where it stays on reals."""
         op = self._operator(node)
-        if not self._is_safe(node):
+        if not self._is_safe(node) or not self._has_kernel(op, self._dtype):
             return None
         if isinstance(op, ops.Softmax) and op.wide:
             return [TensorType(node.output.type.shape, DType.I16, WIDE)]
@@ -199,7 +208,7 @@ class _Quantization:
             if index == node.op.bias:
                 x, w = self._operand_type(node, 0), self._constant(node, 1).type
                 stored, quant = quantized_bias(array, x, w)
-            elif isinstance(node.op, Linear) and index == 1:
+            elif isinstance(node.op, Layer) and index == 1:
                 bias = self._graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
                 x = self._operand_type(node, 0)
                 stored, quant = quantized_weights(node.op, array, x, bias)

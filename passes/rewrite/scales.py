@@ -14,7 +14,9 @@ from irprune.ir.integer import quantization, scale
 from irprune.ir.op import Op
 from irprune.ir.types import Array, DType, Quant, TensorType
 from irprune.passes.analysis.calibration import NOTHING, Range
-from irprune.passes.rewrite.integer_forms import Linear
+
+Layer = ops.Conv2d | ops.ConvTranspose2d | ops.Dense
+"""Operators with weights of 8 bits, whatever their activations are."""
 
 FIXED: Mapping[type[Op], tuple[Range, Quant]] = {
     ops.Sigmoid: (Range(0.0, 1.0), Quant((1 / 256,), (-128,))),
@@ -96,7 +98,7 @@ def quantized_constant(array: Array, dtype: DType) -> tuple[Array, Quant]:
 
 
 def quantized_weights(
-    op: Linear, array: Array, x: TensorType, bias: Array | None
+    op: Layer, array: Array, x: TensorType, bias: Array | None
 ) -> tuple[Array, Quant]:
     """Symmetric 8-bit weights: one scale a channel for convolutions, else one.
 

@@ -17,6 +17,9 @@ from irprune.passes.rewrite.unroll import unroll
 FUSED = (None, ops.Relu(), ops.Relu6(), ops.Clip(-1.0, 1.0))
 """The activations that TFLite's layers have on the way out."""
 
+MOST_JOINED = 10
+"""Operands of a concatenation (kMaxInputNum in TFLite-Micro's concatenation.cc)."""
+
 LONGEST_PRODUCT = 8
 """Whole powers up to this one are products."""
 
@@ -113,6 +116,38 @@ def _add(f: Formula) -> None:
     for value in rest[:-1]:
         total = f.add(ops.Add(), total, value)
     f.end(f.node.op, total, rest[-1])
+
+
+def _concat(f: Formula) -> None:
+    """As many operands at a time as TFLite-Micro takes."""
+    op, operands = f.node.op, list(f.node.inputs)
+    assert isinstance(op, ops.Concat)
+    if len(operands) <= MOST_JOINED:
+        return
+    while len(operands) > MOST_JOINED:
+        first, operands = operands[:MOST_JOINED], operands[MOST_JOINED:]
+        operands = [f.add(op, *first), *operands]
+    f.end(op, *operands)
+
+
+def _depth_to_space(f: Formula) -> None:
+    """Columns first: pixel shuffle, depth first, has its channels gathered in that order."""
+    op = f.node.op
+    assert isinstance(op, ops.DepthToSpace)
+    if op.mode == "DCR" or op.layout == "NCHW":
+        return
+    channels, block = f.x.type.shape[3], op.block
+    order = np.arange(channels).reshape(-1, block, block).transpose(1, 2, 0).ravel()
+    shuffled = f.add(ops.Gather(tuple(order.tolist()), (channels,), 3), f.x)
+    f.end(with_attributes(op, mode="DCR"), shuffled)
+
+
+def _dense(f: Formula) -> None:
+    """Of a row of features, where there are only features."""
+    if f.x.type.rank == 1:
+        row = f.add(ops.Reshape((1, *f.x.type.shape)), f.x)
+        made = f.add(f.node.op, row, *f.node.inputs[1:])
+        f.end(ops.Reshape(f.node.outputs[0].type.shape), made)
 
 
 def _batchnorm(f: Formula) -> None:
@@ -237,9 +272,11 @@ SPELLINGS: dict[type[Op], Spelling] = {
     ops.AveragePool2d: _activated(),
     ops.BatchNorm: _batchnorm,
     ops.Clip: _clip,
+    ops.Concat: _concat,
     ops.Conv2d: _activated(),
     ops.ConvTranspose2d: _activated(_conv_transpose),
-    ops.Dense: _activated(),
+    ops.Dense: _activated(_dense),
+    ops.DepthToSpace: _depth_to_space,
     ops.Div: _activated(),
     ops.Elu: _elu,
     ops.GRU: unroll,
