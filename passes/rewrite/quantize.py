@@ -55,9 +55,16 @@ def quantize(
         has_kernel: whether the runtime has an operator for activations of a type.
 
     Raises:
-        UsageError: an activation is 0 on all samples, weights are all 0, or the scales of a layer
+        UsageError: an output is 0 on all samples, weights are all 0, or the scales of a layer
             are too far apart for its arithmetic; the error names the node.
     """
+    for value in graph.outputs:
+        if value in ranges and ranges[value].low == ranges[value].high == 0:
+            raise UsageError(
+                f"output '{value.name}' is 0 on every calibration sample, which gives it no scale",
+                where=graph.name,
+                hint="give other samples",
+            )
     return _Quantization(graph, ranges, dtype, float_io, has_kernel).result
 
 
@@ -105,7 +112,7 @@ class _Quantization:
     def _input(self, value: Value, float_io: bool) -> None:
         t = value.type
         if t.dtype.is_float and not float_io:
-            made = self._builder.input(value.name, t.shape, self._dtype, self._quant(value))
+            made = self._builder.input(value.name, t.shape, self._dtype, self._quants[value])
             self._stored[value] = made
         else:
             self._reals[value] = self._builder.input(value.name, t.shape, t.dtype, t.quant)
@@ -146,7 +153,7 @@ class _Quantization:
             return [TensorType(node.output.type.shape, DType.I16, WIDE)]
         operands = [self._operand_type(node, i) for i in range(self._operand_count(node))]
         wanted = [
-            TensorType(value.type.shape, self._dtype, self._quant(value)) for value in node.outputs
+            TensorType(value.type.shape, self._dtype, self._quants[value]) for value in node.outputs
         ]
         if op.keeps_quantization or len(wanted) > 1:
             return wanted if op.keeps_quantization else None
@@ -178,7 +185,7 @@ class _Quantization:
             return self._constant(node, index).type
         if value in self._stored:
             return self._stored[value].type
-        return TensorType(value.type.shape, self._dtype, self._quant(value))
+        return TensorType(value.type.shape, self._dtype, self._quants[value])
 
     def _compute(self, node: Node, types: Sequence[TensorType]) -> None:
         inputs = [
@@ -194,7 +201,7 @@ class _Quantization:
             quants=[t.quant for t in types],
         )
         for value, stored in zip(node.outputs, made, strict=True):
-            quant = self._quant(value)
+            quant = self._quants[value]
             if stored.type.quant != quant or stored.type.dtype is not self._dtype:
                 step = ops.Quantize(self._dtype, quant, halves="away")
                 stored = self._builder.add(step, stored, name=f"{value.name}.requantize")
@@ -213,7 +220,7 @@ class _Quantization:
                 x = self._operand_type(node, 0)
                 stored, quant = quantized_weights(node.op, array, x, bias)
             elif node.op.keeps_quantization:
-                quant = self._quant(node.outputs[0])
+                quant = self._quants[node.outputs[0]]
                 stored = quantized_array(array, self._dtype, quant)
             else:
                 stored, quant = quantized_constant(array, self._dtype)
@@ -224,20 +231,10 @@ class _Quantization:
             self._constants[key] = self._builder.constant(value.name, stored, quant)
         return self._constants[key]
 
-    def _quant(self, value: Value) -> Quant:
-        quant = self._quants[value]
-        if quant is None:
-            raise UsageError(
-                f"'{value.name}' is 0 on every calibration sample, which gives it no scale",
-                where=self._graph.name,
-                hint="give other samples, or leave out what makes it",
-            )
-        return quant
-
     def _integers(self, value: Value) -> Value:
         """A real value as integers, quantized where it is there as reals only."""
         if value not in self._stored:
-            step = ops.Quantize(self._dtype, self._quant(value), halves="away")
+            step = ops.Quantize(self._dtype, self._quants[value], halves="away")
             name = f"{value.name}.quantize"
             self._stored[value] = self._builder.add(step, self._real(value), name=name)
         return self._stored[value]

@@ -35,8 +35,8 @@ BIAS_LIMIT = 2**30
 
 def shared_quants(
     graph: Graph, ranges: Mapping[Value, Range], dtype: DType
-) -> Mapping[Value, Quant | None]:
-    """The quantization of each real activation; None where all of it is 0.
+) -> Mapping[Value, Quant]:
+    """The quantization of each real activation.
 
     Values that an operator only moves or compares have one. It is a fixed one where an operator
     that has such makes one of them, and it covers the others.
@@ -50,13 +50,13 @@ def shared_quants(
             nx.add_path(ties, [v for v in (*node.inputs, *node.outputs) if v in ranges])
         elif type(node.op) in FIXED and dtype is DType.I8:
             fixed[node.outputs[0]] = FIXED[type(node.op)]
-    found: dict[Value, Quant | None] = {}
+    found: dict[Value, Quant] = {}
     for group in nx.connected_components(ties):
         whole = NOTHING
         for value in group:
             whole = whole.union(ranges[value])
         given = {fixed[value] for value in group if value in fixed}
-        quant = activation_quant(whole, dtype) if max(whole.high, -whole.low) > 0 else None
+        quant = activation_quant(whole, dtype)
         match list(given):
             case [(covered, own)] if covered.union(whole) == covered or len(group) == 1:
                 quant = own
@@ -67,9 +67,12 @@ def shared_quants(
 def activation_quant(found: Range, dtype: DType) -> Quant:
     """The quantization of reals in a range, which is widened to hold 0.
 
-    Eight bits are asymmetric, sixteen symmetric around a zero point of 0.
+    Eight bits are asymmetric, sixteen symmetric around a zero point of 0. What is 0 throughout is
+    so in any scale.
     """
     low, high = min(found.low, 0.0), max(found.high, 0.0)
+    if low == high:
+        low, high = 0.0, 1.0
     least, most = dtype.limits
     if dtype is DType.I16:
         return Quant((_single(max(-low, high) / most),), (0,))
@@ -92,8 +95,7 @@ def quantized_constant(array: Array, dtype: DType) -> tuple[Array, Quant]:
     low, high = float(array.min(initial=0)), float(array.max(initial=0))
     if not np.isfinite(high - low):
         raise InvalidType("is not finite")
-    found = Range(low, high) if low < high else Range(0.0, 1.0)
-    quant = activation_quant(found, dtype)
+    quant = activation_quant(Range(low, high), dtype)
     return quantized_array(array, dtype, quant), quant
 
 
