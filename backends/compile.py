@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 
+from irprune.backends.c_array import c_array
+from irprune.backends.files import write_atomically
 from irprune.backends.tflite import scheduled, write_tflite
 from irprune.backends.tflite.table import has_kernel
+from irprune.budget import Budget
+from irprune.frontends.load import load
+from irprune.frontends.samples import read_samples
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
-from irprune.ir.types import Array, DType, dims
+from irprune.ir.types import Array, DType, Shape, dims
 from irprune.passes.analysis.calibration import Method, calibrate
 from irprune.passes.analysis.deployment import Precision, default_precision
 from irprune.passes.analysis.memory import Memory, memory_of
@@ -35,6 +41,28 @@ class Numbers(Enum):
 
 
 @dataclass(frozen=True)
+class CompileOptions:
+    """How to compile.
+
+    Attributes:
+        numbers: what to compute with; by default int8 for a float model. A model that is
+            quantized already stays as it is.
+        method: how calibration samples make ranges.
+        float_io: whether inputs and outputs stay reals in a quantized model.
+        keep_io_layout: whether inputs and outputs keep their layout, or have channels last.
+        plan: whether to put a memory plan into the file.
+        time_limit: seconds to look for the best order and places.
+    """
+
+    numbers: Numbers | None = None
+    method: Method = Method.MINMAX
+    float_io: bool = False
+    keep_io_layout: bool = False
+    plan: bool = False
+    time_limit: float = 10.0
+
+
+@dataclass(frozen=True)
 class Compiled:
     """A compiled model.
 
@@ -52,66 +80,133 @@ class Compiled:
     reals: tuple[Node, ...]
     errors: tuple[LayerError, ...]
 
+    def excess(self, budget: Budget) -> str:
+        """What of a budget is exceeded, with the numbers; empty where it is kept."""
+        needs = (
+            ("SRAM", self.memory.arena.size, budget.sram),
+            ("flash", len(self.data), budget.flash),
+        )
+        return " and ".join(
+            f"needs {needed:,} bytes of {resource}, there are {available:,}"
+            for resource, needed, available in needs
+            if available is not None and needed > available
+        )
+
 
 def compile_tflite(
     graph: Graph,
     samples: Sequence[Sequence[Array]] = (),
-    numbers: Numbers | None = None,
-    *,
-    method: Method = Method.MINMAX,
-    float_io: bool = False,
-    keep_io_layout: bool = False,
-    plan: bool = False,
-    time_limit: float = 10.0,
+    options: CompileOptions = CompileOptions(),
 ) -> Compiled:
     """Compile a model for TFLite-Micro, its operators in the best order.
 
     Args:
         graph: the model as it was read.
         samples: calibration samples, arrays for the model's inputs; for integers only.
-        numbers: what to compute with; by default int8 for a float model. A model that is
-            quantized already stays as it is.
-        method: how the samples make ranges.
-        float_io: whether inputs and outputs stay reals in a quantized model.
-        keep_io_layout: whether inputs and outputs keep their layout, or have channels last.
-        plan: whether to put a memory plan into the file.
-        time_limit: seconds to look for the best order and places.
+        options: how to compile.
 
     Raises:
-        UsageError: there are no samples, or they give some layer no scale; or the model is
-            quantized already and ``numbers`` is given.
+        UsageError: there are no samples, or they give an output no scale; or the model is
+            quantized already and numbers are asked for.
         UnsupportedOp: TFLite-Micro lacks operators; all of them in one message.
     """
     quantized = default_precision(deployed(graph)) is Precision.MODEL
-    if quantized and numbers is not None:
+    if quantized and options.numbers is not None:
         raise UsageError("is quantized already", where=graph.name, hint="drop --int8 and the like")
-    numbers = numbers or Numbers.INT8
-    final = run(deployed(graph), lowering(keep_io_layout=keep_io_layout))
-    errors: tuple[LayerError, ...] = ()
+    numbers = options.numbers or Numbers.INT8
+    final = run(deployed(graph), lowering(keep_io_layout=options.keep_io_layout))
     kept: tuple[Node, ...] = ()
+    errors: tuple[LayerError, ...] = ()
     if not quantized and numbers is not Numbers.FLOAT:
-        if not samples:
-            raise UsageError(
-                f"{numbers.value} takes calibration samples",
-                where=graph.name,
-                hint="give some with --calibration, or use --float",
-            )
-        placed = [
-            [_placed(array, value) for array, value in zip(sample, final.inputs, strict=True)]
-            for sample in samples
-        ]
+        reals, given = final, _calibration(final, samples, numbers)
+        ranges = calibrate(reals, given, options.method)
         dtype = DType.I8 if numbers is Numbers.INT8 else DType.I16
-        ranges = calibrate(final, placed, method)
-        integers = quantize(final, ranges, dtype, float_io=float_io, has_kernel=has_kernel)
-        errors = quantization_error(final, integers, placed[:COMPARED])
-        kept = on_reals(integers)
-        final = integers
+        final = quantize(reals, ranges, dtype, float_io=options.float_io, has_kernel=has_kernel)
+        kept = on_reals(final)
+        errors = quantization_error(reals, final, given[:COMPARED])
     data = write_tflite(run(final, REALS))
     model = read_tflite_file(data, graph.name)
-    memory = memory_of(model.graph, Precision.MODEL, time_limit=time_limit)
-    offsets = memory.arena.offsets if plan else None
+    memory = memory_of(model.graph, Precision.MODEL, time_limit=options.time_limit)
+    offsets = memory.arena.offsets if options.plan else None
     data = scheduled(data, model, memory.schedule.order, offsets)
     return Compiled(data, read_tflite_file(data, graph.name), memory, kept, errors)
+
+
+def compile_model(
+    model: str,
+    options: CompileOptions,
+    calibration: Path | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+) -> Compiled:
+    """Compile a model by its name (``frontends.load``), with samples from a file or folder.
+
+    Args:
+        model: the model's file or name.
+        options: how to compile.
+        calibration: where the samples are (``frontends.samples``).
+        mean: subtracted from the channels of images.
+        std: what they are divided by.
+        limit: the most samples to read.
+        shapes: the shapes of inputs.
+    """
+    graph = load(model, shapes=shapes)
+    samples: list[list[Array]] = []
+    if calibration is not None:
+        layouts = {getattr(node.op, "layout", None) for node in graph.nodes}
+        inputs = [(value.name, value.type.shape) for value in graph.inputs]
+        samples = read_samples(
+            calibration,
+            inputs,
+            channels_last="NCHW" not in layouts,
+            mean=mean,
+            std=std,
+            limit=limit,
+        )
+    return compile_tflite(graph, samples, options)
+
+
+def write_compiled(
+    compiled: Compiled, path: Path, folder: Path | None, *, source: str, force: bool
+) -> None:
+    """Write a compiled model as a file, and as C++ sources where a folder is named.
+
+    Args:
+        compiled: the model.
+        path: the TFLite file.
+        folder: where ``model.cc`` and ``model.h`` go; made where it is missing.
+        source: the file that the model was read from, if it is one.
+        force: whether that may be overwritten.
+    """
+    origin = Path(source)
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot be made: {error.strerror}", where=str(folder)) from None
+    write_atomically(path, compiled.data, source=origin, force=force)
+    if folder is not None:
+        for name, text in c_array(compiled.data, compiled.memory.arena.size).items():
+            write_atomically(folder / name, text.encode())
+
+
+def _calibration(
+    graph: Graph, samples: Sequence[Sequence[Array]], numbers: Numbers
+) -> list[list[Array]]:
+    """The samples, in the layout of a lowered graph."""
+    if not samples:
+        raise UsageError(
+            f"{numbers.value} takes calibration samples",
+            where=graph.name,
+            hint="give some with --calibration, or use --float",
+        )
+    return [
+        [_placed(array, value) for array, value in zip(sample, graph.inputs, strict=True)]
+        for sample in samples
+    ]
 
 
 def _placed(array: Array, value: Value) -> Array:

@@ -43,6 +43,30 @@ class CountAs(StrEnum):
     model = "model"
 
 
+class CalibrationMethod(StrEnum):
+    """How calibration samples make ranges."""
+
+    minmax = "minmax"
+    moving_average = "moving-average"
+    percentile = "percentile"
+    mse = "mse"
+
+
+class Numbers(StrEnum):
+    """What a compiled model computes with."""
+
+    float = "float"
+    int8 = "int8"
+    int16x8 = "int16x8"
+
+
+class Io(StrEnum):
+    """What a quantized model takes and gives."""
+
+    int8 = "int8"
+    float = "float"
+
+
 MODEL = (
     "An .onnx or .tflite file, zoo:NAME[?key=value&...], or package.module:factory for a torch "
     "module."
@@ -59,6 +83,13 @@ As = Annotated[
         "one.",
     ),
 ]
+DeviceName = Annotated[str | None, typer.Option(help="Does it fit this board? See 'devices'.")]
+Sram = Annotated[str | None, typer.Option(help="Does it fit this memory? E.g. 64KB.")]
+Flash = Annotated[str | None, typer.Option(help="Does it fit this storage?")]
+Channels = Annotated[
+    list[float] | None,
+    typer.Option(metavar="NUMBER", help="Of images, from 0 to 1; once, or once a channel."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ExcludeInputs = Annotated[
     bool, typer.Option("--exclude-inputs", help="Leave model inputs out of memory figures.")
@@ -71,11 +102,9 @@ def analyze(
         list[str],
         typer.Argument(metavar="MODEL...", help=MODEL, show_default=False),
     ],
-    device: Annotated[
-        str | None, typer.Option(help="Does it fit this board? See 'devices'.")
-    ] = None,
-    sram: Annotated[str | None, typer.Option(help="Does it fit this memory? E.g. 64KB.")] = None,
-    flash: Annotated[str | None, typer.Option(help="Does it fit this storage?")] = None,
+    device: DeviceName = None,
+    sram: Sram = None,
+    flash: Flash = None,
     shape: Shapes = None,
     as_: As = None,
     json: Json = False,
@@ -176,6 +205,89 @@ def schedule(
         from irprune.report.timeline import print_memory
 
         print_memory(console(), memory, planned)
+
+
+@app.command("compile")
+def compile_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .tflite file to write.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Samples to take scales from: .npy, .npz or a folder of images."),
+    ] = None,
+    mean: Channels = None,
+    std: Channels = None,
+    samples: Annotated[int, typer.Option(min=1, help="The most samples to calibrate on.")] = 128,
+    method: Annotated[
+        CalibrationMethod, typer.Option(help="How samples make ranges.")
+    ] = CalibrationMethod.minmax,
+    float_: Annotated[bool, typer.Option("--float", help="Keep 32-bit floats.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit integers; the default.")] = False,
+    int16x8: Annotated[
+        bool, typer.Option("--int16x8", help="Activations of 16 bits, weights of 8.")
+    ] = False,
+    io: Annotated[
+        Io, typer.Option(help="The type of inputs and outputs of a quantized model.")
+    ] = Io.int8,
+    keep_io_layout: Annotated[
+        bool, typer.Option("--keep-io-layout", help="Do not put the channels of images last.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Put the memory plan into the file, too.")
+    ] = False,
+    c_array: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write model.cc and model.h into this folder, too."),
+    ] = None,
+    device: DeviceName = None,
+    sram: Sram = None,
+    flash: Flash = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let the output overwrite the model.")
+    ] = False,
+    shape: Shapes = None,
+    json: Json = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds to look for the best order, and the best arena.")
+    ] = 10.0,
+) -> None:
+    """Compile a model to a TFLite file that TFLite-Micro runs, its operators in the best order.
+
+    Exits with 1, and writes nothing, where it does not fit the device or budget.
+    """
+    chosen = [name for name, is_set in zip(Numbers, (float_, int8, int16x8), strict=True) if is_set]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    if output.suffix != ".tflite":
+        raise UsageError("must end in .tflite", where=str(output))
+    _, budget = _limits(device, sram, flash)
+    from irprune.backends import compile as backend
+    from irprune.passes.analysis.calibration import Method
+    from irprune.report.terminal import console, working
+
+    options = backend.CompileOptions(
+        numbers=backend.Numbers(chosen[0]) if chosen else None,
+        method=Method(method),
+        float_io=io is Io.float,
+        keep_io_layout=keep_io_layout,
+        plan=plan,
+        time_limit=time_limit,
+    )
+    with working(f"{model}: compiling"):
+        compiled = backend.compile_model(
+            model, options, calibration, mean=mean, std=std, limit=samples, shapes=_shapes(shape)
+        )
+    excess = compiled.excess(budget)
+    if excess:
+        _fail(f"irprune: {model}: {excess}; nothing is written", DOES_NOT_FIT)
+    backend.write_compiled(compiled, output, c_array, source=model, force=force)
+    from irprune.report.compiled import compiled_as_json, print_compiled
+
+    if json:
+        print(compiled_as_json(compiled))
+    else:
+        print_compiled(console(), compiled, per_layer=per_layer)
 
 
 @app.command()
