@@ -189,7 +189,8 @@ class _Conversion:
         channels = x.type.shape[axis]
         only_channels = storage.without_order_of(axis) == Storage.of(x.type.shape, order)
         if (
-            (x in at.held and at.order(x) == order)
+            x not in at.held
+            or at.order(x) == order
             or not only_channels
             or op.groups not in (1, channels)
             or any(at.array(value) is None for value in constants)

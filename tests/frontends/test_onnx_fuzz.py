@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 import irprune
-from tests.frontends.test_onnx_light import LIGHT
 from tests.onnx_cases import bound, cases
+from tests.onnx_light import LIGHT
 from tests.onnx_mutations import mutated
 
 LONGEST = 5.0

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,10 +21,10 @@ from irprune.passes.pipeline import deployed
 from irprune.passes.rewrite.channels_last import channels_last
 from irprune.passes.rewrite.placing import last_channels
 from irprune.passes.rewrite.storage import Storage
+from tests.onnx_light import LIGHT
 from tests.rewrites import assert_keeps, interface, kinds, random_inputs
 from tests.strategies import STAIRCASES, graphs
 
-LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
 MOVES = {"Transpose", "Gather", "Reshape"}
 
 keeping = partial(channels_last, keep_io_layout=True)
