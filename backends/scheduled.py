@@ -57,7 +57,7 @@ def open_source(model: str, shapes: Mapping[str, Shape]) -> Source:
     """Read a model as ``frontends.load.load`` does, but a TFLite file as the device runs it."""
     graph = load(model, shapes=shapes)
     path = Path(model) if Path(model).is_file() else None
-    if path is None or path.suffix != ".tflite":
+    if path is None or path.suffix.lower() != ".tflite":
         graph = deployed(graph)
         return Source(graph, default_precision(graph), path, shapes, None)
     tflite = read_tflite_file(path)
@@ -75,7 +75,7 @@ def check_output(source: Source, path: Path | None, *, plan: bool) -> None:
             f"'{source.graph.name}' is no file whose operators could be reordered",
             hint="-o goes with an .onnx or .tflite model",
         )
-    if path.suffix != source.path.suffix:
+    if path.suffix.lower() != source.path.suffix.lower():
         raise UsageError(f"must end in {source.path.suffix}, as the model does", where=str(path))
 
 

@@ -316,13 +316,13 @@ def main() -> None:
             code = app(sys.argv[1:] or ["--help"], prog_name="irprune", standalone_mode=False)
         finally:  # what is still buffered may meet a full disk, and must be told of
             sys.stdout.flush()
+        if code == INTERRUPTED:
+            _fail("irprune: interrupted", INTERRUPTED)
         sys.exit(code)
     except IrpruneError as error:
         _fail(f"irprune: {error}")
     except TyperException as error:
         _fail(f"irprune: {error.format_message().rstrip('.')} (see --help)")
-    except typer.Abort:
-        _fail("irprune: interrupted", INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
         sys.exit(BAD_INPUT)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +142,37 @@ def test_bad_requests_are_one_line(branches: Path, tmp_path: Path) -> None:
     assert branches.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["branches.onnx"]
     assert irprune("schedule", branches, "-o", branches, "--force").returncode == 0
+
+
+def test_interrupts_are_said(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\n"
+        "def model():\n"
+        "    print('begun', file=sys.stderr, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", "from irprune.cli import main; main()"]
+    running = subprocess.Popen(
+        [*command, "schedule", "slow:model"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert running.stderr is not None
+    while running.stderr.readline() != "begun\n":
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    output, errors = running.communicate(timeout=30)
+    assert (running.returncode, output, errors) == (130, "", "irprune: interrupted\n")
+
+
+def test_the_case_of_a_suffix_does_not_matter(tmp_path: Path) -> None:
+    """A .TFLITE file is one: scheduled as the device runs it, and planned."""
+    (tmp_path / "small.TFLITE").write_bytes(small_model())
+    out = tmp_path / "planned.tflite"
+    done = irprune("schedule", str(tmp_path / "small.TFLITE"), "-o", str(out), "--plan")
+    assert done.returncode == 0, done.stderr
+    assert read_tflite_file(out).plan is not None

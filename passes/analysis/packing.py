@@ -80,7 +80,7 @@ def pack(blocks: Sequence[Block], *, goal: int = 0, time_limit: float = 10.0) ->
     solid = [at for at, block in enumerate(blocks) if block.size]
     # Where no block can be moved down, every offset is a sum of sizes, and so a multiple of this.
     unit = math.gcd(*(blocks[at].size for at in solid)) or 1
-    best = _Best(_sections([blocks[at] for at in solid], unit))
+    best = _Incumbent(_sections([blocks[at] for at in solid], unit), deadline)
     best.improve(goal // unit, deadline)
     offsets = [Bytes(0)] * len(blocks)
     for at, offset in zip(solid, best.offsets, strict=True):
@@ -98,10 +98,10 @@ def greedy_by_size(blocks: Sequence[Block]) -> tuple[Bytes, ...]:
     return tuple(map(Bytes, _greedy(sections, sections.sizes, _lowest)))
 
 
-class _Best:
+class _Incumbent:
     """The best packing and the best bound so far, of blocks that are not empty."""
 
-    def __init__(self, sections: Sections) -> None:
+    def __init__(self, sections: Sections, deadline: float) -> None:
         self._sections = sections
         sizes, lengths = sections.sizes, [len(span) for span in sections.spans]
         areas = [size * length for size, length in zip(sizes, lengths, strict=True)]
@@ -111,7 +111,8 @@ class _Best:
         self.size = sum(sizes) + 1
         for gap in (_lowest, _tightest):
             for key in (sizes, areas, lengths):
-                if self.size > self.lower_bound:
+                is_first = not self.offsets
+                if is_first or (self.size > self.lower_bound and time.monotonic() < deadline):
                     self._keep(_greedy(sections, key, gap))
 
     def improve(self, goal: int, deadline: float) -> None:

@@ -49,11 +49,20 @@ class Sections:
             for first, last in lifetimes
         )
         self.live: list[list[int]] = [[] for _ in starts]
+        begins: list[list[int]] = [[] for _ in starts]
         for block, span in enumerate(self.spans):
             for section in span:
                 self.live[section].append(block)
+            for section in span[:1]:
+                begins[section].append(block)
         self.neighbours = tuple(
-            sorted({other for section in span for other in self.live[section]} - {block})
+            sorted(
+                {
+                    *(other for section in span[:1] for other in self.live[section]),
+                    *(other for section in span[1:] for other in begins[section]),
+                }
+                - {block}
+            )
             for block, span in enumerate(self.spans)
         )
 

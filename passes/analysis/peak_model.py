@@ -91,15 +91,18 @@ class PeakModel:
 
     def bottleneck(self, widths: Widths) -> tuple[int, ...]:
         """The buffers in memory at the first step that reaches the peak of the best order."""
-        whole = [round(width) for width in widths.tolist()]
-        if len(whole) != len(self.widths) or min(whole, default=1) < 1:
-            raise UsageError(f"wants {len(self.widths)} positive widths, one a buffer, not {whole}")
+        given = np.asarray(widths.tolist(), np.float64)
+        whole = np.rint(np.nan_to_num(given, posinf=0)).astype(np.int64)
+        if whole.shape != self.widths.shape or min(whole, default=1) < 1:
+            raise UsageError(f"wants {len(self.widths)} positive widths, one a buffer")
         sizes = tuple(map(Bytes, (self.bytes_per_channel * whole).tolist()))
         sized = Sized(self._structure, sizes)
         best = improved(sized, sizes, self._order, time_limit=self._time_limit)
         self._order = best.order
         found = timeline(replace(self._model, sizes=sizes), best.order)
-        return tuple(sorted(found.live[found.bottleneck])) if found.live else ()
+        if not found.live:  # without steps the inputs are all there is
+            return tuple(sorted(self._model.inputs))
+        return tuple(sorted(found.live[found.bottleneck]))
 
 
 def _channels(graph: Graph) -> Array:
@@ -119,7 +122,7 @@ def _channels(graph: Graph) -> Array:
     index = buffers(graph)
     widths = np.ones(max(index.values(), default=-1) + 1, np.int64)
     for value in reversed([v for v in index if v.type.rank > 0]):
-        widths[index[value]] = value.type.shape[axes[value]]
+        widths[index[value]] = max(value.type.shape[axes[value]], 1)
     return widths
 
 
@@ -129,4 +132,6 @@ def _axis(op: Any, operands: Sequence[Value], axes: dict[Value, int], made: Valu
     first = next((v for v in operands if v in axes), None)
     if first is None or first.type.rank != made.type.rank:
         return made.type.rank - 1
-    return op.perm.index(axes[first]) if isinstance(op, Transpose) else axes[first]
+    if isinstance(op, Transpose) and made.type.rank > 0:
+        return op.perm.index(axes[first])
+    return axes[first]

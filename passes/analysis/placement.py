@@ -42,6 +42,8 @@ def placement(
     deadline = time.monotonic() + time_limit
     best = best_arena(model, found.order, alignment=alignment, time_limit=time_limit / 10)
     goal = -(-found.peak // alignment) * alignment
+    if not model.steps:
+        return replace(found, order=best.order), best
     sized = Sized(structure_of(model), model.sizes)
     rng = random.Random(0)
     for _ in range(ATTEMPTS):

@@ -15,7 +15,7 @@ from irprune.passes.analysis.liveness import MemoryModel, Step, timeline
 from irprune.passes.analysis.ordering import solver
 from irprune.passes.analysis.ordering.beam import beam
 from irprune.passes.analysis.ordering.moves import Backward, Forward, Sized
-from irprune.passes.analysis.ordering.search import search
+from irprune.passes.analysis.ordering.search import _End, search
 from irprune.passes.analysis.ordering.structure import structure_of
 from irprune.passes.analysis.schedule import best_order
 from tests.memory_models import memory_model_of, memory_models
@@ -54,6 +54,57 @@ def test_no_order_is_better(model: MemoryModel) -> None:
     searched = search(sized, unknown, Bytes(0), time.monotonic() + 60)
     assert searched.order is not None
     assert timeline(model, searched.order).peak == searched.lower_bound == least
+
+
+@settings(max_examples=300, deadline=None)
+@given(memory_models())
+def test_each_end_of_the_exact_search_is_right_by_itself(model: MemoryModel) -> None:
+    """It finds an order of the least peak, and refutes any smaller one."""
+    sized = Sized(structure_of(model), model.sizes)
+    least = least_peak_by_enumeration(model)
+    for direction in (Forward, Backward):
+        for allowed in (least, least - 1):
+            end = _End(direction(sized), allowed)
+            while not end.advance(50):
+                pass
+            order = end.order()
+            if allowed == least:
+                assert order is not None
+                assert timeline(model, order).peak == least
+            else:
+                assert order is None
+                assert end.needed <= least
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_input_that_nobody_reads_counts_at_the_first_step(seed: int) -> None:
+    """Sources of which one output is read at the end, beside a search of all sets of them.
+
+    There are enough of them for both ends to get their turn.
+    """
+    rng = np.random.default_rng(seed)
+    unread = Bytes(int(rng.integers(20, 80)))
+    kept, lost = (rng.integers(1, most, 11).tolist() for most in (4, 60))
+    sizes = [Bytes(1), unread]
+    steps = []
+    for one, other in zip(kept, lost, strict=True):
+        steps.append(Step((0,), (len(sizes), len(sizes) + 1), ()))
+        sizes += [Bytes(one), Bytes(other)]
+    sizes.append(Bytes(1))
+    ends = tuple(step.makes[0] for step in steps)
+    steps.append(Step(ends, (len(sizes) - 1,), tuple(range(len(steps)))))
+    outputs = frozenset((len(sizes) - 1,))
+    found = best_order(MemoryModel(tuple(sizes), frozenset((0, 1)), outputs, tuple(steps)))
+    least = {0: 0}
+    for done in range(1 << len(kept)):
+        live = 1 + sum(size for at, size in enumerate(kept) if done >> at & 1)
+        for at in range(len(kept)):
+            if not done >> at & 1:
+                need = live + kept[at] + lost[at] + (0 if done else unread)
+                after = done | 1 << at
+                least[after] = min(least.get(after, 1 << 30), max(least[done], need))
+    wanted = max(least[(1 << len(kept)) - 1], sum(kept) + 1)
+    assert (found.peak, found.lower_bound) == (wanted, wanted)
 
 
 @settings(max_examples=300, deadline=None)

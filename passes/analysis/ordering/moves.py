@@ -159,6 +159,13 @@ class Backward(Direction):
         self.needs, self.unlocks = structure.after, structure.before
         self.start = sized.end
         self.harms = structure.disturbs
+        if sized.unread:  # the step that runs first needs more, whichever it is
+            self.harms = tuple(
+                self.everything & ~(1 << at) if before == 0 else harmed
+                for at, (before, harmed) in enumerate(
+                    zip(structure.before, structure.disturbs, strict=True)
+                )
+            )
         self.forced = frozenset(self.everything ^ state for state in structure.forced)
 
     def move(self, state: int, live: int, step: int) -> tuple[int, int]:
