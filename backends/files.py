@@ -10,6 +10,26 @@ from pathlib import Path
 from irprune.ir.errors import UsageError
 
 
+def expect_writable(path: Path, *, source: Path | None = None, force: bool = False) -> None:
+    """Raise UsageError where ``write_atomically`` would, as far as that can be seen beforehand.
+
+    Args:
+        path: the file to write.
+        source: the file that its contents are to be made from.
+        force: whether that may be written over.
+    """
+    if source is not None and not force and _is_same(path, source):
+        raise UsageError(
+            "would overwrite its input", where=str(path), hint="name another file, or use --force"
+        )
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError("is no file", where=str(path), hint="name a file")
+        path.resolve().parent.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise _unwritable(path, error) from None
+
+
 def write_atomically(
     path: Path, data: bytes, *, source: Path | None = None, force: bool = False
 ) -> None:
@@ -28,18 +48,16 @@ def write_atomically(
         UsageError: the file is the source and ``force`` is not given, or it cannot be written;
             nothing is left behind.
     """
-    if source is not None and not force and _is_same(path, source):
-        raise UsageError(
-            "would overwrite its input", where=str(path), hint="name another file, or use --force"
-        )
+    expect_writable(path, source=source, force=force)
     try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise UsageError("is no file", where=str(path), hint="name a file")
-        _replace(target, data)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot be written: {why}", where=str(path)) from None
+        _replace(path.resolve(), data)
+    except (OSError, RuntimeError) as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError | RuntimeError) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    return UsageError(f"cannot be written: {why}", where=str(path))
 
 
 def _is_same(path: Path, source: Path) -> bool:

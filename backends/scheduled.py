@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from irprune.backends.files import write_atomically
+from irprune.backends.files import expect_writable, write_atomically
 from irprune.frontends.load import load
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import IrpruneError, UsageError
@@ -64,7 +64,7 @@ def open_source(model: str, shapes: Mapping[str, Shape]) -> Source:
     return Source(replace(tflite.graph, name=model), Precision.MODEL, path, shapes, tflite)
 
 
-def check_output(source: Source, path: Path | None, *, plan: bool) -> None:
+def check_output(source: Source, path: Path | None, *, plan: bool, force: bool) -> None:
     """Raise UsageError unless the source can be written there in another order."""
     if plan and (path is None or source.tflite is None):
         raise UsageError("a plan goes into a .tflite file", hint="name it with -o")
@@ -77,6 +77,7 @@ def check_output(source: Source, path: Path | None, *, plan: bool) -> None:
         )
     if path.suffix.lower() != source.path.suffix.lower():
         raise UsageError(f"must end in {source.path.suffix}, as the model does", where=str(path))
+    expect_writable(path, source=source.path, force=force)
 
 
 def write_scheduled(

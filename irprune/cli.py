@@ -175,13 +175,15 @@ def schedule(
     from irprune.report.terminal import console, working
 
     source = open_source(model, _shapes(shape))
-    check_output(source, output, plan=plan)
+    check_output(source, output, plan=plan, force=force)
     if plan and (as_ or exclude_inputs):
         raise UsageError("a plan is for the file's own types and inputs: drop --as and the like")
     if plot is not None:
+        from irprune.backends.files import expect_writable
         from irprune.report.plot import check_plot
 
         check_plot(plot)
+        expect_writable(plot)
     with working(f"{model}: looking for the best order"):
         memory = memory_of(
             source.graph,
@@ -263,9 +265,11 @@ def compile_(
         raise UsageError("must end in .tflite", where=str(output))
     _, budget = _limits(device, sram, flash)
     from irprune.backends import compile as backend
+    from irprune.backends.files import expect_writable
     from irprune.passes.analysis.calibration import Method
     from irprune.report.terminal import console, working
 
+    expect_writable(output, source=Path(model), force=force)
     options = backend.CompileOptions(
         numbers=backend.Numbers(chosen[0]) if chosen else None,
         method=Method(method),
