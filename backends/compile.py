@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from irprune.backends.c_array import c_array
 from irprune.backends.files import write_atomically
 from irprune.backends.tflite import scheduled, write_tflite
+from irprune.backends.tflite.footprint import Footprint, footprint
 from irprune.backends.tflite.table import has_kernel
 from irprune.budget import Budget
 from irprune.frontends.load import load
@@ -79,6 +81,11 @@ class Compiled:
     memory: Memory
     reals: tuple[Node, ...]
     errors: tuple[LayerError, ...]
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What TFLite-Micro takes of its arena for the file."""
+        return footprint(self.data)
 
     def excess(self, budget: Budget) -> str:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
@@ -189,7 +196,7 @@ def write_compiled(
             raise UsageError(f"cannot be made: {error.strerror}", where=str(folder)) from None
     write_atomically(path, compiled.data, source=origin, force=force)
     if folder is not None:
-        for name, text in c_array(compiled.data, compiled.memory.arena.size).items():
+        for name, text in c_array(compiled.data, compiled.footprint.total).items():
             write_atomically(folder / name, text.encode())
 
 

@@ -37,6 +37,11 @@ def compiled_as_json(compiled: Compiled) -> str:
         "constants": _constants(compiled),
         "peak_sram": compiled.memory.schedule.peak,
         "arena": compiled.memory.arena.size,
+        "tflite_micro_arena": {
+            "head": compiled.footprint.head,
+            "tail": compiled.footprint.tail,
+            "total": compiled.footprint.total,
+        },
         "planned": compiled.model.plan is not None,
         "operators": dict(_operators(compiled)),
         "on_reals": [{"name": node.name, "op": type(node.op).__name__} for node in compiled.reals],
@@ -76,7 +81,11 @@ def _summary(compiled: Compiled) -> Table:
     table.add_row("file", f"{size:,}", in_kib(size))
     constants = _constants(compiled)
     table.add_row("  constants", f"{constants:,}", in_kib(constants))
-    table.add_row("arena of activations", f"{arena:,}", in_kib(arena))
+    table.add_row("activations, placed best", f"{arena:,}", in_kib(arena))
+    taken = compiled.footprint
+    table.add_row("TFLite-Micro's arena", f"{taken.total:,}", in_kib(taken.total))
+    table.add_row("  head: activations", f"{taken.head:,}", in_kib(taken.head))
+    table.add_row("  tail, in 64-bit builds", f"{taken.tail:,}", in_kib(taken.tail))
     planned = "yes" if compiled.model.plan is not None else "no (see --plan)"
     table.add_row("  plan in the file", planned, "")
     for value in compiled.model.graph.inputs:

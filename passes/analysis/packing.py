@@ -89,10 +89,10 @@ def pack(blocks: Sequence[Block], *, goal: int = 0, time_limit: float = 10.0) ->
 
 
 def greedy_by_size(blocks: Sequence[Block]) -> tuple[Bytes, ...]:
-    """The offsets that TFLite-Micro's own planner gives (its greedy_memory_planner.cc).
+    """The offsets that a greedy planner gives, as TFLite-Micro's own is (greedy_memory_planner.cc).
 
-    The largest block first, blocks of one size in the order given; each in the lowest gap
-    between the blocks already placed that live while it does.
+    The largest block first, blocks of one size in the order given (there: the last first); each in
+    the lowest gap between the blocks already placed that live while it does.
     """
     sections = _sections(blocks)
     return tuple(map(Bytes, _greedy(sections, sections.sizes, _lowest)))
