@@ -14,7 +14,7 @@ from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes, Shape
 from irprune.passes.analysis.deployment import Precision, default_precision
 from irprune.passes.analysis.memory import Memory
-from irprune.passes.analysis.offline_plan import check_plan, plan_size
+from irprune.passes.analysis.offline_plan import RUNTIME, check_plan, plan_size
 from irprune.passes.pipeline import deployed
 
 
@@ -126,5 +126,7 @@ def write_scheduled(
 
 
 def _planned(model: TFLiteModel) -> Bytes | None:
-    """Bytes that a file's memory plan takes; None where it has none."""
-    return None if model.plan is None else plan_size(model.runtime, model.plan)
+    """Bytes that a file's memory plan takes; None where it leaves all to the runtime."""
+    if model.plan is None or all(offset == RUNTIME for offset in model.plan):
+        return None
+    return plan_size(model.runtime, model.plan)

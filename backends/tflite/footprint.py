@@ -193,7 +193,8 @@ def _planned(buffers: list[_Buffer]) -> int:
     Of equal ones it takes the last first (memory_planner/greedy_memory_planner.cc).
     """
     placed: list[tuple[int, _Buffer]] = []
-    for buffer in sorted(reversed(buffers), key=lambda b: (b.offset is None, -b.size)):
+    last_first = enumerate(buffers)
+    for _, buffer in sorted(last_first, key=lambda b: (b[1].offset is None, -b[1].size, -b[0])):
         at = buffer.offset if buffer.offset is not None else _lowest(buffer, placed)
         placed.append((at, buffer))
     return max((at + aligned(buffer.size) for at, buffer in placed), default=0)

@@ -15,6 +15,7 @@ from irprune.passes.analysis.liveness import (
     MemoryModel,
     Timeline,
     buffers,
+    expect_order,
     memory_model,
     timeline,
 )
@@ -87,24 +88,12 @@ def best_arena(
     if alignment < 1:
         raise UsageError(f"an alignment of {alignment} bytes is none")
     if order is not None:
-        _expect_order(model, order)
+        expect_order([step.after for step in model.steps], order)
     run = timeline(model, order)
     blocks, block_of = _blocks(model, run, alignment)
     packing = pack(blocks, time_limit=time_limit)
     offsets = tuple(packing.offsets[block] for block in block_of)
     return Arena(run.order, alignment, offsets, packing.size, packing.lower_bound)
-
-
-def _expect_order(model: MemoryModel, order: Sequence[int]) -> None:
-    """Raise UsageError unless an order runs each step once, after what makes its operands."""
-    count = len(model.steps)
-    if sorted(order) != list(range(count)):
-        raise UsageError(f"the order does not run each of {count} nodes once")
-    done: set[int] = set()
-    for step in order:
-        if not done.issuperset(model.steps[step].after):
-            raise UsageError(f"the order runs node {step} before what makes its operands")
-        done.add(step)
 
 
 def check_arena(

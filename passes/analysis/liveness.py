@@ -9,10 +9,12 @@ read later and is no graph output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from irprune.ir.analysis import analysis
+from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Value
 from irprune.ir.types import Bytes
 from irprune.passes.analysis.deployment import Precision, stored_bytes
@@ -199,10 +201,17 @@ def _steps(graph: Graph, index: Mapping[Value, int]) -> tuple[Step, ...]:
 
 def _reader_counts(model: MemoryModel) -> list[int]:
     counts = [0] * len(model.sizes)
-    for buffer in _all(step.reads for step in model.steps):
+    for buffer in chain.from_iterable(step.reads for step in model.steps):
         counts[buffer] += 1
     return counts
 
 
-def _all(groups: Iterable[Iterable[int]]) -> Iterable[int]:
-    return (item for group in groups for item in group)
+def expect_order(needs: Sequence[Collection[int]], order: Sequence[int]) -> None:
+    """Raise UsageError unless an order runs each step once, after those that it needs."""
+    if sorted(order) != list(range(len(needs))):
+        raise UsageError(f"the order does not run each of {len(needs)} nodes once")
+    done: set[int] = set()
+    for step in order:
+        if not done.issuperset(needs[step]):
+            raise UsageError(f"the order runs node {step} before what makes its operands")
+        done.add(step)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
+from irprune.passes.analysis.liveness import expect_order
 from irprune.passes.analysis.schedule import Schedule
 
 
@@ -21,14 +22,15 @@ def reorder(graph: Graph, schedule: Schedule) -> Graph:
 
     Raises:
         UsageError: the schedule is for another graph.
-        InvalidGraph: likewise, seen by ``verify``: a node would run before its operands are made.
     """
-    own = tuple(range(len(graph.nodes)))
-    if schedule.order == own:
+    order = tuple(schedule.order)
+    made = {value: at for at, node in enumerate(graph.nodes) for value in node.outputs}
+    needs = [{made[v] for v in node.inputs if v in made} for node in graph.nodes]
+    try:
+        expect_order(needs, order)
+    except UsageError as error:
+        why = f"{error.what} of '{graph.name}'"
+        raise UsageError(why, hint="make the schedule from this graph") from None
+    if order == tuple(range(len(order))):
         return graph
-    if tuple(sorted(schedule.order)) != own:
-        raise UsageError(
-            f"the schedule runs {len(schedule.order)} nodes and '{graph.name}' has {len(own)}",
-            hint="make the schedule from this graph",
-        )
-    return replace(graph, nodes=tuple(graph.nodes[at] for at in schedule.order))
+    return replace(graph, nodes=tuple(graph.nodes[at] for at in order))

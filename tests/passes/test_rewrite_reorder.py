@@ -64,8 +64,12 @@ def test_a_schedule_for_another_graph_is_refused() -> None:
     found = schedule(wide_first())
     b = Builder("other")
     other = b.finish([b.add(Relu(), b.input("x", (1, 2)))])
-    with pytest.raises(UsageError, match="runs 4 nodes and 'other' has 1"):
+    with pytest.raises(UsageError, match="does not run each of 1 nodes once of 'other'"):
         reorder(other, found)
+    graph = wide_first()
     twice = Schedule((0, 0, 2, 3), found.peak, found.lower_bound)
-    with pytest.raises(UsageError, match="runs 4 nodes"):
-        reorder(wide_first(), twice)
+    with pytest.raises(UsageError, match="does not run each of 4 nodes once"):
+        reorder(graph, twice)
+    with pytest.raises(UsageError, match="runs node 3 before what makes its operands"):
+        reorder(graph, Schedule((3, 2, 1, 0), found.peak, found.lower_bound))
+    assert reorder(graph, Schedule((0, 1, 2, 3), found.peak, found.lower_bound)) is graph
