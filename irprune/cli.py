@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -14,6 +13,22 @@ import typer
 from typer.exceptions import TyperException
 
 from irprune.ir.errors import IrpruneError, UsageError
+from irprune.options import (
+    MODEL,
+    As,
+    CalibrationMethod,
+    Channels,
+    CountAs,
+    DeviceName,
+    ExcludeInputs,
+    Flash,
+    Io,
+    Json,
+    Numbers,
+    RuntimeName,
+    Shapes,
+    Sram,
+)
 
 if TYPE_CHECKING:
     from irprune.budget import Budget
@@ -33,67 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class CountAs(StrEnum):
-    """How wide the numbers of the deployed model are taken to be."""
-
-    int8 = "int8"
-    float32 = "float32"
-    model = "model"
-
-
-class CalibrationMethod(StrEnum):
-    """How calibration samples make ranges."""
-
-    minmax = "minmax"
-    moving_average = "moving-average"
-    percentile = "percentile"
-    mse = "mse"
-
-
-class Numbers(StrEnum):
-    """What a compiled model computes with."""
-
-    float = "float"
-    int8 = "int8"
-    int16x8 = "int16x8"
-
-
-class Io(StrEnum):
-    """What a quantized model takes and gives."""
-
-    int8 = "int8"
-    float = "float"
-
-
-MODEL = (
-    "An .onnx or .tflite file, zoo:NAME[?key=value&...], or package.module:factory for a torch "
-    "module."
-)
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option(metavar="INPUT=1x3x96x96", help="The shape of an input; may be repeated."),
-]
-As = Annotated[
-    CountAs | None,
-    typer.Option(
-        "--as",
-        help="Count in these types; by default int8 for a float model, its own for a quantized "
-        "one.",
-    ),
-]
-DeviceName = Annotated[str | None, typer.Option(help="Does it fit this board? See 'devices'.")]
-Sram = Annotated[str | None, typer.Option(help="Does it fit this memory? E.g. 64KB.")]
-Flash = Annotated[str | None, typer.Option(help="Does it fit this storage?")]
-Channels = Annotated[
-    list[float] | None,
-    typer.Option(metavar="NUMBER", help="Of images, from 0 to 1; once, or once a channel."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ExcludeInputs = Annotated[
-    bool, typer.Option("--exclude-inputs", help="Leave model inputs out of memory figures.")
-]
 
 
 @app.command()
@@ -207,6 +161,55 @@ def schedule(
         from irprune.report.timeline import print_memory
 
         print_memory(console(), memory, planned)
+
+
+@app.command()
+def verify(
+    first: Annotated[str, typer.Argument(metavar="A", help=MODEL, show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Samples: .npy, .npz or a folder of images; random by default."),
+    ] = None,
+    mean: Channels = None,
+    std: Channels = None,
+    samples: Annotated[int, typer.Option(min=1, help="The most samples to run on.")] = 8,
+    runtime: Annotated[
+        RuntimeName | None, typer.Option(help="What to run in, where it takes the model.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Fail where a difference is larger.")
+    ] = None,
+    shape: Shapes = None,
+    json: Json = False,
+) -> None:
+    """Run two models on the same data and say how far apart they are.
+
+    ONNX runs in onnxruntime, TFLite in TFLite-Micro, other models in irprune's interpreter. Exits
+    with 1 where a difference is larger than the tolerance.
+    """
+    from irprune.backends.runtimes import Kind
+    from irprune.backends.verify import compare
+    from irprune.report.terminal import console, working
+    from irprune.report.verified import comparison_as_json, print_comparison
+
+    with working(f"{first} and {second}: running"):
+        found = compare(
+            first,
+            second,
+            data=data,
+            count=samples,
+            runtime=None if runtime is None else Kind(runtime),
+            shapes=_shapes(shape),
+            mean=mean,
+            std=std,
+        )
+    if json:
+        print(comparison_as_json(found))
+    else:
+        print_comparison(console(), found)
+    if tolerance is not None and not found.largest <= tolerance:
+        raise typer.Exit(DOES_NOT_FIT)
 
 
 @app.command("compile")

@@ -1,0 +1,227 @@
+"""Whether two models compute the same, each in its own runtime, layout and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from irprune.backends.runtimes import Kind, Micro, Runtime, open_runtime
+from irprune.backends.tflite.footprint import Footprint, footprint
+from irprune.frontends.samples import read_samples
+from irprune.ir import ops
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph, Value
+from irprune.ir.types import Array, Shape, dims
+from irprune.passes.rewrite.placing import last_channels
+
+SEED = 0
+"""Of the samples where none are given."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an output of the second model is from that of the first, over all samples.
+
+    Attributes:
+        name: the output, in the first model.
+        largest: the largest absolute difference of reals.
+        mean: the mean absolute difference.
+        sqnr: signal to noise ratio in dB, the first model taken for the signal; infinite where
+            they are equal.
+        agreement: the share of samples whose largest element is the same; None for outputs of one.
+    """
+
+    name: str
+    largest: float
+    mean: float
+    sqnr: float
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class MicroArena:
+    """What TFLite-Micro takes for a model, as predicted and as it was.
+
+    Attributes:
+        model: the file.
+        predicted: ``footprint``.
+        taken: what the runtime says.
+    """
+
+    model: str
+    predicted: Footprint
+    taken: Footprint
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models side by side.
+
+    Attributes:
+        models: their names.
+        runtimes: what each ran in.
+        samples: how many samples they ran on.
+        data: where these are from.
+        moved: whether arrays were brought from one layout to another.
+        outputs: the difference of each output.
+        arenas: of the models that ran in TFLite-Micro.
+    """
+
+    models: tuple[str, str]
+    runtimes: tuple[Kind, Kind]
+    samples: int
+    data: str
+    moved: bool
+    outputs: tuple[Difference, ...]
+    arenas: tuple[MicroArena, ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of all."""
+        return max((output.largest for output in self.outputs), default=0.0)
+
+
+def compare(
+    first: str,
+    second: str,
+    *,
+    data: Path | None = None,
+    count: int = 8,
+    runtime: Kind | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Comparison:
+    """Run two models on the same samples.
+
+    Where one has its channels last and the other not, arrays are transposed; where one takes or
+    gives integers, they stand for reals.
+
+    Args:
+        first: the model that is taken for right, as ``frontends.load.load`` takes it.
+        second: the other.
+        data: samples for the first model (``frontends.samples``); standard normal where absent.
+        count: the most samples.
+        runtime: what to run a model in, where it can.
+        shapes: the shapes of inputs.
+        mean: subtracted from the channels of images.
+        std: what they are divided by.
+
+    Raises:
+        UsageError: the models' inputs or outputs do not match, or the data does not fit.
+    """
+    one, other = (open_runtime(model, runtime, shapes) for model in (first, second))
+    _expect_matching(one.graph.inputs, other.graph.inputs, "inputs", second)
+    _expect_matching(one.graph.outputs, other.graph.outputs, "outputs", second)
+    samples = _samples(one.graph, data, count, mean, std)
+    results = [(_reals_of(one, sample), _reals_of(other, sample)) for sample in samples]
+    outputs = tuple(
+        _difference(value, [(a[i], _moved(b[i], a[i].shape)) for a, b in results])
+        for i, value in enumerate(one.graph.outputs)
+    )
+    shapes_of = [[v.type.shape for v in (*r.graph.inputs, *r.graph.outputs)] for r in (one, other)]
+    return Comparison(
+        models=(first, second),
+        runtimes=(one.kind, other.kind),
+        samples=len(samples),
+        data=str(data) if data is not None else "standard normal, seed 0",
+        moved=shapes_of[0] != shapes_of[1],
+        outputs=outputs,
+        arenas=tuple(
+            MicroArena(model, footprint(Path(model).read_bytes()), found.arena)
+            for model, found in ((first, one), (second, other))
+            if isinstance(found, Micro)
+        ),
+    )
+
+
+def _expect_matching(one: Sequence[Value], other: Sequence[Value], what: str, second: str) -> None:
+    if len(one) != len(other):
+        raise UsageError(f"has {len(other)} {what}, and the first model {len(one)}", where=second)
+    for a, b in zip(one, other, strict=True):
+        if _order(a.type.shape, b.type.shape) is None:
+            raise UsageError(
+                f"'{b.name}' is {dims(b.type.shape)}, and '{a.name}' of the first model "
+                f"{dims(a.type.shape)}",
+                where=second,
+            )
+
+
+def _order(shape: Shape, other: Shape) -> tuple[int, ...] | None:
+    """The order of axes that makes one shape of another; None where no layout does."""
+    own, last = tuple(range(len(shape))), last_channels(len(shape))
+    first = tuple(last.index(axis) for axis in own)
+    for order in (own, last, first):
+        if tuple(shape[axis] for axis in order) == other:
+            return order
+    same = [size for size in shape if size != 1] == [size for size in other if size != 1]
+    return own if same else None
+
+
+def _moved(array: Array, shape: Shape) -> Array:
+    """An array in the layout of a shape."""
+    order = _order(array.shape, shape)
+    assert order is not None  # as the shapes match
+    return np.ascontiguousarray(array.transpose(order)).reshape(shape)
+
+
+def _samples(
+    graph: Graph,
+    data: Path | None,
+    count: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> list[list[Array]]:
+    inputs = [(value.name, value.type.shape) for value in graph.inputs]
+    if data is not None:
+        layouts = {getattr(node.op, "layout", None) for node in graph.nodes}
+        is_last = "NCHW" not in layouts
+        return read_samples(data, inputs, channels_last=is_last, mean=mean, std=std, limit=count)
+    rng = np.random.default_rng(SEED)
+    return [[rng.normal(size=s).astype(np.float32) for _, s in inputs] for _ in range(count)]
+
+
+def _reals_of(runtime: Runtime, sample: Sequence[Array]) -> list[Array]:
+    """The outputs of a model as reals, for inputs that are reals in some layout."""
+    given = [_given(array, v) for array, v in zip(sample, runtime.graph.inputs, strict=True)]
+    return [
+        _reals(array, v) for array, v in zip(runtime(given), runtime.graph.outputs, strict=True)
+    ]
+
+
+def _given(array: Array, value: Value) -> Array:
+    t = value.type
+    moved = _moved(array, t.shape)
+    if t.quant is None:
+        return moved.astype(t.dtype.numpy)
+    (stored,) = ops.Quantize(t.dtype, t.quant, "away").evaluate((moved,))
+    return stored
+
+
+def _reals(array: Array, value: Value) -> Array:
+    if value.type.quant is None:
+        return array.astype(np.float64)
+    scale, zero = value.type.quant.along(value.type.rank)
+    return np.asarray((array.astype(np.int64) - zero) * scale)
+
+
+def _difference(value: Value, pairs: Sequence[tuple[Array, Array]]) -> Difference:
+    wanted, found = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    error = np.abs(wanted - found)
+    noise, signal = float(np.square(error).sum()), float(np.square(wanted).sum())
+    tops = [array.reshape(len(array), -1).argmax(1) for array in (wanted, found)]
+    return Difference(
+        name=value.name,
+        largest=float(error.max(initial=0.0)),
+        mean=float(error.mean()) if error.size else 0.0,
+        sqnr=10 * math.log10(signal / noise)
+        if noise and signal
+        else math.inf
+        if not noise
+        else 0.0,
+        agreement=float((tops[0] == tops[1]).mean()) if value.type.elements > 1 else None,
+    )
