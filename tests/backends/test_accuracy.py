@@ -1,0 +1,75 @@
+"""What int8 costs in accuracy, on networks trained here, in TFLite-Micro."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import irprune
+from irprune import zoo
+from irprune.backends.compile import compile_tflite
+from irprune.ir.ops import Quantize
+from irprune.ir.types import Array
+from tests.tflite_files import Micro
+
+LOST = 0.005
+"""The share of the test images that may be lost."""
+
+
+def images(shared: Path, part: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some of MNIST, from 0 to 1."""
+    with np.load(shared / f"data/mnist_{part}.npz") as data:
+        pixels, labels = data["images"][:count], data["labels"][:count]
+    return torch.from_numpy(pixels[:, None] / np.float32(255)), torch.from_numpy(labels).long()
+
+
+def small_cnn() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(16 * 7 * 7, 10)),
+    )
+
+
+def ds_cnn() -> nn.Module:
+    """The zoo's, small, for images of digits."""
+    module, _ = zoo.build("ds_cnn", input=(1, 28, 28), classes=10, widths=(32, 32, 32))
+    return module
+
+
+def trained(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> nn.Module:
+    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    module.train()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for batch in torch.split(torch.randperm(len(x), generator=generator), 64):
+            loss = F.cross_entropy(module(x[batch]), y[batch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    return module.eval()
+
+
+@pytest.mark.parametrize("build", [small_cnn, ds_cnn])
+def test_int8_loses_little(shared: Path, build: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    x, y = images(shared, "train", 12_000)
+    module = trained(build(), x, y)
+    seen, labels = images(shared, "test", 4_000)
+    with torch.no_grad():
+        right = float((module(seen).argmax(1) == labels).float().mean())
+    graph = irprune.load(module, (seen[:1],))
+    compiled = compile_tflite(graph, [[sample[None].numpy()] for sample in x[:64]])
+    (port,) = compiled.model.graph.inputs
+    assert port.type.quant is not None
+    stored: Array = Quantize(port.type.dtype, port.type.quant, "away").evaluate((seen.numpy(),))[0]
+    micro = Micro(compiled.data)
+    found = [micro(image.reshape(port.type.shape))[0].argmax() for image in stored]
+    right_in_int8 = float(np.mean(np.array(found) == labels.numpy()))
+    assert right > 0.9
+    assert right_in_int8 >= right - LOST
