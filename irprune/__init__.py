@@ -9,7 +9,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
     from irprune.backends.reference import run
+    from irprune.backends.tflite import write_tflite
+    from irprune.backends.tflite.footprint import footprint
     from irprune.budget import Budget
     from irprune.devices import DEVICES, Device, device
     from irprune.frontends.load import load
@@ -31,11 +34,14 @@ _HOMES = {
     "Arena": "irprune.passes.analysis.arena",
     "Budget": "irprune.budget",
     "Builder": "irprune.ir.build",
+    "CompileOptions": "irprune.backends.compile",
+    "Compiled": "irprune.backends.compile",
     "DEVICES": "irprune.devices",
     "Device": "irprune.devices",
     "Graph": "irprune.ir.graph",
     "IrpruneError": "irprune.ir.errors",
     "Node": "irprune.ir.graph",
+    "Numbers": "irprune.backends.compile",
     "PeakModel": "irprune.passes.analysis.peak_model",
     "Precision": "irprune.passes.analysis.deployment",
     "Report": "irprune.report.report",
@@ -44,8 +50,10 @@ _HOMES = {
     "analyze": "irprune.report.report",
     "arena": "irprune.passes.analysis.arena",
     "check_arena": "irprune.passes.analysis.arena",
+    "compile_tflite": "irprune.backends.compile",
     "deployed": "irprune.passes.pipeline",
     "device": "irprune.devices",
+    "footprint": "irprune.backends.tflite.footprint",
     "load": "irprune.frontends.load",
     "parse": "irprune.ir.parser",
     "reorder": "irprune.passes.rewrite.reorder",
@@ -53,6 +61,7 @@ _HOMES = {
     "schedule": "irprune.passes.analysis.schedule",
     "show": "irprune.ir.printer",
     "verify": "irprune.ir.verify",
+    "write_tflite": "irprune.backends.tflite",
 }
 
 __all__ = [
@@ -60,10 +69,13 @@ __all__ = [
     "Arena",
     "Budget",
     "Builder",
+    "CompileOptions",
+    "Compiled",
     "Device",
     "Graph",
     "IrpruneError",
     "Node",
+    "Numbers",
     "PeakModel",
     "Precision",
     "Report",
@@ -72,8 +84,10 @@ __all__ = [
     "analyze",
     "arena",
     "check_arena",
+    "compile_tflite",
     "deployed",
     "device",
+    "footprint",
     "load",
     "parse",
     "reorder",
@@ -81,6 +95,7 @@ __all__ = [
     "schedule",
     "show",
     "verify",
+    "write_tflite",
 ]
 
 

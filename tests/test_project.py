@@ -57,10 +57,13 @@ def test_the_public_names() -> None:
         "Arena",
         "Budget",
         "Builder",
+        "CompileOptions",
+        "Compiled",
         "Device",
         "Graph",
         "IrpruneError",
         "Node",
+        "Numbers",
         "PeakModel",
         "Precision",
         "Report",
@@ -69,8 +72,10 @@ def test_the_public_names() -> None:
         "analyze",
         "arena",
         "check_arena",
+        "compile_tflite",
         "deployed",
         "device",
+        "footprint",
         "load",
         "parse",
         "reorder",
@@ -78,6 +83,7 @@ def test_the_public_names() -> None:
         "schedule",
         "show",
         "verify",
+        "write_tflite",
     ]
 
 

@@ -8,12 +8,12 @@ most structures, are larger than in a 32-bit one. They were measured with its re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from irprune.frontends.tflite import read_tflite_file
 from irprune.frontends.tflite.file import ModelFile, Operator
-from irprune.ir.types import Bytes, DType, TensorType
+from irprune.ir.types import Bytes, DType
 from irprune.passes.analysis.offline_plan import RUNTIME, RuntimeModel, aligned
 
 BASE = 528
@@ -150,27 +150,16 @@ def _kept(file: ModelFile, operator: Operator) -> int:
 
 
 def _scratch(file: ModelFile, operator: Operator) -> Iterator[int]:
-    """Sizes of the memory that an operator wants while it runs."""
+    """Sizes of the memory that an operator on integers wants while it runs: sums of its own."""
     made = file.tensor(operator.outputs[0]).type
-    wanted = _SCRATCH.get(operator.kind)
-    if wanted is not None and made.dtype is not DType.F32:
-        yield wanted(made)
-
-
-def _sums(made: TensorType) -> int:
-    return 4 * made.elements
-
-
-def _wide_sums(made: TensorType) -> int:
-    return (4 if made.dtype is DType.I8 else 8) * made.elements
-
-
-_SCRATCH: Mapping[str, Callable[[TensorType], int]] = {
-    "MEAN": _sums,
-    "SUM": _sums,
-    "TRANSPOSE_CONV": _wide_sums,
-}
-"""Operators on integers that sum into memory of their own."""
+    if made.dtype is DType.F32:
+        return
+    match operator.kind:
+        case "MEAN" | "SUM":
+            x, axes = (file.tensor(index).type for index in operator.inputs)
+            yield 4 * (made.elements + axes.elements + x.rank)
+        case "TRANSPOSE_CONV":
+            yield (4 if made.dtype is DType.I8 else 8) * made.elements
 
 
 def _tensors(model: RuntimeModel, plan: tuple[int, ...] | None) -> Iterator[_Buffer]:

@@ -88,6 +88,7 @@ def several(op: Op, *constants: Array) -> Graph:
         (ops.PRelu(), [weights(4)]),
         (ops.ReduceMean((1, 2)), []),
         (ops.ReduceSum((1, 2)), []),
+        (ops.ReduceMean((3,)), []),
         (ops.ReduceMax((1, 2)), []),
         (ops.MaxPool2d((1, 1), layout="NHWC"), []),
         (ops.Conv2d(layout="NHWC"), [weights(4, 1, 1, 4), weights(4)]),
