@@ -43,7 +43,7 @@ class TFLiteFile:
         *,
         data: Array | None = None,
         scale: Sequence[float] | Array | float | None = None,
-        zero_point: int = 0,
+        zero_point: Sequence[int] | int = 0,
         axis: int = 0,
         signature: Sequence[int] | None = None,
         name: str = "",
@@ -64,7 +64,9 @@ class TFLiteFile:
             scales = np.atleast_1d(np.asarray(scale, np.float32)).tolist()
             quantization = schema.QuantizationParametersT()
             quantization.scale = scales
-            quantization.zeroPoint = [zero_point] * len(scales)
+            quantization.zeroPoint = (
+                [zero_point] * len(scales) if isinstance(zero_point, int) else list(zero_point)
+            )
             quantization.quantizedDimension = axis
             tensor.quantization = quantization
         self.graph.tensors.append(tensor)

@@ -246,9 +246,11 @@ class ModelFile:
         if read(parameters.DetailsType) != 0:
             raise UnsupportedOp("a custom quantization is not supported")
         scale = self._vector(parameters, "Scale")
-        zero_point = self._vector(parameters, "ZeroPoint") or (0,) * len(scale)
+        zero_point = self._vector(parameters, "ZeroPoint") or (0,)
         if not scale:
             return None
+        if len(zero_point) == 1:  # TFLite-Micro takes one for all the channels
+            zero_point *= len(scale)
         axis = int(read(parameters.QuantizedDimension)) if len(scale) > 1 else None
         if axis is not None and (axis < 0 or shape[axis : axis + 1] != (len(scale),)):
             raise InvalidModel(f"has {len(scale)} scales for axis {axis} of shape {shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from tests.tflite_files import Micro
 
 LOST = 0.005
 """The share of the test images that may be lost."""
+
+EPOCHS = 3
+BATCH = 64
 
 
 def images(shared: Path, part: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,15 +47,19 @@ def ds_cnn() -> nn.Module:
 
 
 def trained(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> nn.Module:
-    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    """Three epochs whose rate falls to nothing: where it ends at its height, chance decides."""
+    optimizer = torch.optim.Adam(module.parameters())
+    steps = EPOCHS * math.ceil(len(x) / BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     module.train()
     generator = torch.Generator().manual_seed(0)
-    for _ in range(3):
-        for batch in torch.split(torch.randperm(len(x), generator=generator), 64):
+    for _ in range(EPOCHS):
+        for batch in torch.split(torch.randperm(len(x), generator=generator), BATCH):
             loss = F.cross_entropy(module(x[batch]), y[batch])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
+            schedule.step()
     return module.eval()
 
 
@@ -71,5 +79,5 @@ def test_int8_loses_little(shared: Path, build: type[nn.Module]) -> None:
     micro = Micro(compiled.data)
     found = [micro(image.reshape(port.type.shape))[0].argmax() for image in stored]
     right_in_int8 = float(np.mean(np.array(found) == labels.numpy()))
-    assert right > 0.9
+    assert right > 0.95
     assert right_in_int8 >= right - LOST

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from ai_edge_litert import interpreter as lite
@@ -21,8 +23,8 @@ from irprune.ir.errors import UnsupportedOp, UsageError
 from irprune.ir.graph import Graph, Value
 from irprune.ir.op import OPS
 from irprune.ir.types import Array
-from irprune.passes.pipeline import deployed
 from irprune.passes.rewrite.placing import last_channels
+from tests.exporting import exported, make_distinct
 from tests.onnx_light import LIGHT, with_random_weights
 from tests.rewrites import kinds, random_inputs
 from tests.strategies import STAIRCASES, graphs
@@ -33,6 +35,13 @@ INT8 = CompileOptions(Numbers.INT8)
 
 OF_REALS = {"Erf", "Exp", "Gelu", "LRN", "LayerNorm", "Log", "Pow", "Sqrt", "Div"}
 """What computes on reals in an int8 model: to rounding, not bit for bit."""
+
+OF_MANY_CHANNELS = {"efficientnet_b0", "mcunet_m", "mcunet_s"}
+"""Zoo models whose int8 files are up to 20 KB over their allowance.
+
+Depthwise channels carry nine weights each beside a scale of four bytes, and LiteRT wants as many
+zero points of eight bytes as scales: these alone take 54 of the 57 KB that are left to mcunet_s.
+"""
 
 
 def samples_of(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
@@ -75,16 +84,19 @@ def assert_micro_agrees(compiled: Compiled, sample: Sequence[Array], tolerance: 
             np.testing.assert_array_equal(found, wanted[value], value.name)
 
 
-def assert_size_is_kept(compiled: Compiled) -> None:
-    """What is not constants takes a twentieth of them and 20 KB."""
+def has_small_overhead(compiled: Compiled) -> bool:
+    """What is not constants takes at most a twentieth of them and 20 KB."""
     constants = sum(array.nbytes for array in compiled.model.graph.constants.values())
-    assert len(compiled.data) <= 1.05 * constants + 20_000
+    return len(compiled.data) <= 1.05 * constants + 20_000
 
 
-def assert_compiles(graph: Graph, count: int) -> Compiled:
-    """Float agrees with the model, int8 runs bit for bit; neither transposes."""
+def assert_compiles(model: onnx.ModelProto, count: int) -> Compiled:
+    """Float agrees with onnxruntime, int8 runs bit for bit; neither transposes."""
+    graph = irprune.load(model)
     samples = samples_of(graph, count)
-    wanted = run(deployed(graph), samples[0])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    feed = zip([value.name for value in graph.inputs], samples[0], strict=True)
+    wanted = session.run(None, dict(feed))
     floats = compile_tflite(graph, samples, FLOAT)
     found = Micro(floats.data)(*given_to(floats, samples[0]))
     for one, other in zip(found, wanted, strict=True):
@@ -94,15 +106,18 @@ def assert_compiles(graph: Graph, count: int) -> Compiled:
     assert_micro_agrees(integers, samples[0], 1e-5)
     for compiled in (floats, integers):
         assert "Transpose" not in kinds(compiled.model.graph)
-        assert_size_is_kept(compiled)
+    assert has_small_overhead(floats)
     return integers
 
 
 @pytest.mark.parametrize("name", zoo.names())
-def test_the_zoo(name: str) -> None:
+def test_the_zoo(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    compiled = assert_compiles(irprune.load(f"zoo:{name}"), 4)
+    module, examples = zoo.build(name)
+    make_distinct(module)
+    compiled = assert_compiles(exported(module, examples, tmp_path / "model.onnx"), 4)
     assert not compiled.reals
+    assert has_small_overhead(compiled) == (name not in OF_MANY_CHANNELS)
     assert_litert_agrees(compiled.model, compiled.data)
 
 
@@ -130,8 +145,9 @@ def assert_litert_agrees(model: TFLiteModel, data: bytes) -> None:
 def test_the_light_models(path: Path) -> None:
     """Local response normalization is computed on reals, and said to be."""
     model = with_random_weights(path, np.random.default_rng(0))
-    compiled = assert_compiles(irprune.load(model), 1)
+    compiled = assert_compiles(model, 1)
     assert {type(node.op) for node in compiled.reals} <= {ops.LRN}
+    assert has_small_overhead(compiled)
 
 
 @settings(max_examples=200)

@@ -51,6 +51,17 @@ def test_a_small_int8_model_is_bit_equal_to_tflite_micro() -> None:
     assert_every_value_is_equal(small_model(), 20)
 
 
+def test_one_zero_point_may_stand_for_all_the_channels() -> None:
+    file = TFLiteFile()
+    weights = np.random.default_rng(3).integers(-127, 128, (2, 1, 1, 3)).astype(np.int8)
+    x = file.tensor((1, 4, 4, 3), np.int8, scale=0.1, zero_point=5, name="x")
+    w = file.constant(weights, scale=[0.01, 0.03], zero_point=[0])
+    bias = file.constant(np.array([10, -20], np.int32), scale=[0.001, 0.003], zero_point=[0])
+    y = file.tensor((1, 4, 4, 2), np.int8, scale=0.2, zero_point=-7, name="y")
+    file.operator("CONV_2D", (x, w, bias), (y,), "Conv2DOptions", strideH=1, strideW=1)
+    assert_every_value_is_equal(file.finish((x,), (y,)), 5)
+
+
 @pytest.mark.parametrize("name", FLOAT_MODELS)
 def test_float_models_agree_with_litert(shared: Path, name: str) -> None:
     path = shared / "models" / f"{name}.tflite"
