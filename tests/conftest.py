@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -11,6 +12,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("irprune")
+
+# Tests run side by side, one to a core: threads of torch's own would only wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
