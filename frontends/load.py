@@ -30,9 +30,9 @@ def load(
 
     Args:
         source: a path to an ``.onnx`` or ``.tflite`` file; ``zoo:NAME?key=value&...``, a reference
-            architecture; ``package.module:factory``, a callable that gives a torch module, or a
-            module and its example inputs; or an object: ``torch.nn.Module``, torch
-            ``ExportedProgram``, ``onnx.ModelProto``.
+            architecture with random weights, the same each time; ``package.module:factory``, a
+            callable that gives a torch module, or a module and its example inputs; or an object:
+            ``torch.nn.Module``, torch ``ExportedProgram``, ``onnx.ModelProto``.
         example_inputs: what a torch module is called with; shapes matter, values do not.
         shapes: shapes of inputs by name, for an ONNX file's symbolic dimensions and for the
             arguments of the ``forward`` that a torch factory's module has.
@@ -136,8 +136,7 @@ def _read_zoo(spec: str) -> Graph:
     from irprune.frontends.torch_export import read_torch
 
     try:
-        name, parameters = zoo.parse_spec(spec.removeprefix("zoo:"))
-        module, example_inputs = zoo.build(name, **parameters)
+        module, example_inputs = zoo.from_spec(spec.removeprefix("zoo:"))
     except ValueError as error:
         raise UsageError(str(error), where=spec) from None
     return read_torch(module, example_inputs)

@@ -5,6 +5,6 @@ equal where they are as long: its ONNX file can then be smaller than the module,
 of the same model once it is trained.
 """
 
-from irprune.zoo.registry import Value, ZooEntry, build, entry, names, parse_spec
+from irprune.zoo.registry import Value, ZooEntry, build, entry, from_spec, names, parse_spec
 
-__all__ = ["Value", "ZooEntry", "build", "entry", "names", "parse_spec"]
+__all__ = ["Value", "ZooEntry", "build", "entry", "from_spec", "names", "parse_spec"]

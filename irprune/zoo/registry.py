@@ -131,6 +131,18 @@ def build(name: str, **parameters: Value) -> tuple[nn.Module, tuple[Tensor, ...]
     return module, (sample,)
 
 
+def from_spec(text: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """What `build` gives for a spec (see `parse_spec`), with the same random weights each time.
+
+    Raises:
+        ValueError: as `parse_spec` and `build` raise it.
+    """
+    name, parameters = parse_spec(text)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return build(name, **parameters)
+
+
 def parse_spec(text: str) -> tuple[str, dict[str, Value]]:
     """The name and the typed parameters of a spec, ready for `build`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -71,3 +72,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(InvalidModel, match=rf"{name}: is no regular file \(name a model file\)"):
         irprune.load(tmp_path / name)
+
+
+def test_a_zoo_name_means_the_same_weights_each_time() -> None:
+    before = torch.get_rng_state()
+    one, other = irprune.load("zoo:res8"), irprune.load("zoo:res8")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(one.constants.values(), other.constants.values(), strict=True)
+    )
