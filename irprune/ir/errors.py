@@ -58,7 +58,7 @@ class UnsupportedOp(IrpruneError):
 
 
 class InvalidPlan(IrpruneError):
-    """A placement of tensors that would let one overwrite another, or is for another model."""
+    """A plan that does not fit its model: of places in memory, or of channels that stay."""
 
 
 class UsageError(IrpruneError):

@@ -1,8 +1,7 @@
 """What an operator is: one frozen dataclass that holds all the rules about itself.
 
 A new operator is one class, decorated with ``@op``, in one file of ``irprune/ir/ops``; nothing
-else has to know it. The channel rule (which indices of its operands live and die together) will
-stand beside the others.
+else has to know it.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Kept, Ties
 from irprune.ir.errors import InvalidType
-from irprune.ir.types import Array, DType, TensorType, dims
+from irprune.ir.types import Array, DType, Shape, TensorType, dims
 
 Dims = Sequence[Any]
 """A shape whose dimensions are ints, numpy arrays or torch tensors: costs are plain arithmetic."""
@@ -70,6 +70,19 @@ class Op(ABC):
         if self.keeps_quantization:
             return self.evaluate(args)
         raise InvalidType(f"{type(self).__name__} has no integer arithmetic")
+
+    @abstractmethod
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        """The channel ids of the outputs, of these shapes, for those of the operands.
+
+        What must live and die together is tied, what must stay is frozen (``irprune.ir.channels``).
+        """
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        """The operator for what is left of its operands and outputs."""
+        return self
 
     @property
     def bias(self) -> int | None:

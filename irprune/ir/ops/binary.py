@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import Multiplier, bit_length, high_mul, shift_right, wrap
 from irprune.ir.fixed_point_functions import reciprocal
 from irprune.ir.integer import centred, rescaled, scale, stored, zero_point
 from irprune.ir.op import Activated, Dims, Op, expect, expect_numbers, expect_operands, op, product
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import Array, Shape, TensorType, dims
 
 
 class Arithmetic(Activated):
@@ -38,6 +39,11 @@ class Arithmetic(Activated):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (ties.broadcast(inputs),)
 
 
 class Summation(Arithmetic):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from irprune.ir.channels import Axes, Kept, Ties
 from irprune.ir.integer import accumulated, exact
 from irprune.ir.op import (
     Activated,
@@ -21,7 +23,7 @@ from irprune.ir.op import (
     op,
     product,
 )
-from irprune.ir.types import MAX_ELEMENTS, Array, TensorType, dims
+from irprune.ir.types import MAX_ELEMENTS, Array, Shape, TensorType, dims
 
 Layout = Literal["NCHW", "NHWC"]
 Pair = tuple[int, int]
@@ -52,6 +54,15 @@ def to_nchw(x: Array, layout: Layout) -> Array:
 def from_nchw(y: Array, layout: Layout) -> Array:
     """An NCHW array seen in the layout."""
     return y if layout == "NCHW" else y.transpose(0, 2, 3, 1)
+
+
+def slid_over(ties: Ties, x: Axes, made: Shape, layout: Layout) -> Axes:
+    """The axes of a result of shape ``made`` whose windows slide over height and width of x."""
+    axes = list(x)
+    for axis in spatial_axes(layout):
+        ties.freeze(x[axis], "moves windows over it")
+        axes[axis] = ties.fixed(made[axis], "moves windows over it")
+    return tuple(axes)
 
 
 @op
@@ -95,6 +106,30 @@ class Conv2d(Activated):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         y, w = outputs[0], inputs[1]
         return y[0] * product([y[a] for a in spatial_axes(self.layout)]) * product(w)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x, w, *bias = inputs
+        c = channel_axis(self.layout)
+        for axis in spatial_axes(self.layout):
+            ties.freeze(w[axis], "has a window of this size")
+        made, read = w[0], w[c]
+        if len(read) == 1 and self.groups > 1:  # depthwise: each channel has filters of its own
+            ties.freeze(read, "reads one channel with each filter")
+            ties.tie(made.reshape(self.groups, -1), x[c][:, None])
+        else:
+            ties.tie(x[c].reshape(self.groups, -1), read)
+            filters = made.reshape(self.groups, -1)
+            ties.tie(filters, filters[:1])
+        for b in bias:
+            ties.tie(made, b[0])
+        axes = list(slid_over(ties, x, outputs[0], self.layout))
+        axes[c] = made
+        return (tuple(axes),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, groups=_groups_left(self, inputs))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return self.activated(from_nchw(self._sums(args), self.layout))
@@ -205,6 +240,31 @@ class ConvTranspose2d(Activated):
             y = y + args[2].reshape(1, -1, 1, 1)
         return y
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x, w, *bias = inputs
+        c = channel_axis(self.layout)
+        read, filters, *window = self._iohw(w)
+        for ids in window:
+            ties.freeze(ids, "has a window of this size")
+        ties.tie(x[c], read)
+        made = np.tile(filters, self.groups)
+        if len(read) == self.groups > 1:  # depthwise: each channel makes channels of its own
+            ties.freeze(filters, "makes so many channels of each")
+            made = np.repeat(read, len(filters))
+        else:
+            members = read.reshape(self.groups, -1)
+            ties.tie(members, members[:1])
+        for b in bias:
+            ties.tie(made, b[0])
+        axes = list(slid_over(ties, x, outputs[0], self.layout))
+        axes[c] = made
+        return (tuple(axes),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, groups=_groups_left(self, inputs))
+
     def _iohw(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """Input channels, output channels of a group, kernel height and width."""
         first, second, third, last = shape
@@ -289,6 +349,12 @@ def _rescaled(
     """NCHW sums in the output's scale, one factor a channel (TFLite's kernel_util.cc)."""
     (y,) = accumulated(np.moveaxis(sums, 1, -1), inputs, output, op.activation)
     return (y if op.layout == "NHWC" else np.moveaxis(y, -1, 1),)
+
+
+def _groups_left(op: Conv2d | ConvTranspose2d, inputs: Sequence[Kept]) -> int:
+    """The groups of what is left: each channel of a depthwise convolution is one, others stay."""
+    channels = inputs[0][channel_axis(op.layout)]
+    return int(channels.sum()) if op.groups == len(channels) else op.groups
 
 
 def _expect_conv(inputs: Sequence[TensorType]) -> tuple[TensorType, TensorType]:

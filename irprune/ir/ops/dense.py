@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.errors import InvalidType
 from irprune.ir.integer import accumulated, exact
 from irprune.ir.op import Activated, Dims, Op, expect, expect_numbers, expect_operands, op, product
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import Array, Shape, TensorType, dims
 
 
 @op
@@ -37,6 +38,15 @@ class Dense(Activated):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return product(inputs[0][:-1]) * product(inputs[1])
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x, (made, read), *bias = inputs
+        ties.tie(x[-1], read)
+        for b in bias:
+            ties.tie(made, b[0])
+        return ((*x[:-1], made),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         y = args[0] @ args[1].T
@@ -77,6 +87,17 @@ class MatMul(Activated):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         inner = inputs[0][-2 if self.transpose_a else -1]
         return product(outputs[0]) * inner
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        a, b = (
+            (*x[:-2], x[-1], x[-2]) if flip else x
+            for x, flip in zip(inputs, (self.transpose_a, self.transpose_b), strict=True)
+        )
+        ties.tie(a[-1], b[-2])
+        stack = ties.broadcast([a[:-2], b[:-2]])
+        return ((*stack, a[-2], b[-1]),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         a, b = (

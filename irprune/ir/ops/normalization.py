@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from irprune.ir import fixed_point_functions as fixed
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.fixed_point import Multiplier, high_mul, shift_right
 from irprune.ir.integer import scale, stored, zero_point
 from irprune.ir.op import (
@@ -26,7 +27,7 @@ from irprune.ir.op import (
 )
 from irprune.ir.ops.conv import expect_extent
 from irprune.ir.ops.pointwise import Unary
-from irprune.ir.types import Array, DType, TensorType, dims
+from irprune.ir.types import Array, DType, Shape, TensorType, dims
 
 
 @op
@@ -52,6 +53,14 @@ class BatchNorm(Activated):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return product(outputs[0])
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x = inputs[0]
+        for (statistic,) in inputs[1:]:
+            ties.tie(x[self.axis], statistic)
+        return (x,)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
@@ -82,6 +91,18 @@ class LayerNorm(Op):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x = inputs[0]
+        normalized = x[normalize_axis(self.axis, len(x)) :]
+        for ids in normalized:
+            ties.freeze(ids, "takes the mean and the variance over it")
+        for factors in inputs[1:]:
+            for ids, others in zip(normalized, factors, strict=True):
+                ties.tie(ids, others)
+        return (x,)
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, gamma = args[:2]
         axes = tuple(range(normalize_axis(self.axis, x.ndim), x.ndim))
@@ -109,6 +130,12 @@ class LRN(Unary):
         expect_extent(t.elements // channels, channels + self.size - 1)
         return (t,)
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        ties.freeze(inputs[0][self.axis], "looks at neighbours along it")
+        return (inputs[0],)
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
         pad = [(0, 0)] * x.ndim
@@ -132,6 +159,12 @@ class Softmax(Unary):
         (t,) = super().infer(inputs)
         normalize_axis(self.axis, t.rank)
         return (replace(t, dtype=DType.I16) if self.wide and t.dtype is DType.I8 else t,)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        ties.freeze(inputs[0][self.axis], "divides by a sum over it, to which zeros add")
+        return (inputs[0],)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0] * args[0].dtype.type(self.beta)
@@ -161,6 +194,12 @@ class LogSoftmax(Unary):
         (t,) = super().infer(inputs)
         normalize_axis(self.axis, t.rank)
         return (t,)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        ties.freeze(inputs[0][self.axis], "divides by a sum over it, to which zeros add")
+        return (inputs[0],)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0] - args[0].max(self.axis, keepdims=True, initial=-np.inf)

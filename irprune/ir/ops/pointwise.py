@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from irprune.ir import fixed_point_functions as fixed
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.fixed_point import Multiplier, high_mul, shift_left, shift_right
 from irprune.ir.integer import (
     activation_range,
@@ -20,7 +21,7 @@ from irprune.ir.integer import (
     zero_point,
 )
 from irprune.ir.op import Dims, Op, expect, expect_numbers, expect_operands, expect_reals, op
-from irprune.ir.types import Array, TensorType
+from irprune.ir.types import Array, Shape, TensorType
 
 
 class Unary(Op):
@@ -39,6 +40,11 @@ class Unary(Op):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (inputs[0],)
 
 
 @op
@@ -298,6 +304,11 @@ class PRelu(Op):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (ties.broadcast(inputs),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, slope = args

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.integer import activation_range, expect_same_quantization
 from irprune.ir.op import (
     Activated,
@@ -30,11 +31,12 @@ from irprune.ir.ops.conv import (
     expect_extent,
     from_nchw,
     in_layout,
+    slid_over,
     spatial_axes,
     to_nchw,
     window_count,
 )
-from irprune.ir.types import Array, TensorType
+from irprune.ir.types import Array, Shape, TensorType
 
 
 class Pool(Activated):
@@ -61,6 +63,11 @@ class Pool(Activated):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return product(outputs[0]) * product(self.kernel)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (slid_over(ties, inputs[0], outputs[0], self.layout),)
 
     def _count(self, size: int, axis: int) -> int:
         """Window positions along a spatial axis; with ``ceil`` the last may hang over the end."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Kept, Ties, kept_quant
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import round_half_away
 from irprune.ir.integer import centred, rescaled, scale
 from irprune.ir.op import Dims, Op, expect, expect_operands, expect_reals, op
-from irprune.ir.types import Array, DType, Quant, TensorType
+from irprune.ir.types import Array, DType, Quant, Shape, TensorType
 
 
 @op
@@ -33,6 +35,14 @@ class Quantize(Op):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (inputs[0],)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, quant=kept_quant(self.quant, outputs[0]))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         scale, zero_point = self.quant.along(args[0].ndim)
@@ -63,6 +73,11 @@ class Dequantize(Op):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (inputs[0],)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         raise InvalidType("the operand's quantization is needed")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Kept, Ties
 from irprune.ir.op import Dims, Op, expect, expect_operands, expect_rank, expect_reals, op, product
 from irprune.ir.ops.pointwise import sigmoid
-from irprune.ir.types import Array, TensorType, dims
+from irprune.ir.types import Array, Shape, TensorType, dims
 
 T = TypeVar("T")
 Direction = Literal["forward", "reverse", "bidirectional"]
@@ -60,6 +62,28 @@ class Recurrent(Op):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         time, batch, _ = inputs[0]
         return time * batch * (product(inputs[1]) + product(inputs[2]))
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        (time, batch, features), w, r, *rest = inputs
+        hidden = r[2]
+        ties.freeze(time, "steps through it")
+        directions = ties.fixed(self.directions, "reads in each direction")
+        ties.tie(features, w[2])
+        for rows in (w[1], r[1]):
+            ties.tie(rows, np.tile(hidden, self.gates))
+        for operand in inputs[1:]:
+            ties.tie(operand[0], directions)
+        for operand in rest:
+            ties.tie(operand[-1], np.tile(hidden, len(operand[-1]) // len(hidden)))
+        for state in self._initial(inputs):
+            ties.tie(state[1], batch)
+        state_ids = (directions, batch, hidden)
+        return ((time, directions, batch, hidden), *[state_ids] * self.states)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, hidden=int(outputs[0][3].sum()))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, n = args[0], self.directions

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.fixed_point import Multiplier, wrap
 from irprune.ir.integer import centred, expect_same_quantization, rescaled, scale, stored
 from irprune.ir.op import (
@@ -20,12 +21,17 @@ from irprune.ir.op import (
     op,
     product,
 )
-from irprune.ir.types import Array, TensorType
+from irprune.ir.types import Array, Shape, TensorType
 
 
 class Reduce(Op):
-    """Reduces ``axes`` to one element; like the global pool it costs every element it reads."""
+    """Reduces ``axes`` to one element; like the global pool it costs every element it reads.
 
+    Class attributes:
+        counts: why an element of zero is not the same as none; empty where it is.
+    """
+
+    counts: ClassVar[str] = ""
     axes: tuple[int, ...]
     keepdims: bool
 
@@ -44,6 +50,20 @@ class Reduce(Op):
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return product(inputs[0])
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x = inputs[0]
+        axes = normalize_axes(self.axes, len(x))
+        for axis in axes if self.counts else ():
+            ties.freeze(x[axis], self.counts)
+        kept = (
+            ties.fixed(1, "has one index here") if axis in axes else ids
+            for axis, ids in enumerate(x)
+            if self.keepdims or axis not in axes
+        )
+        return (tuple(kept),)
+
     def _total(self, x: Array, t: TensorType) -> tuple[Array, int]:
         """Sums of a quantized operand, and how many elements each has."""
         total = np.asarray(centred(x, t).sum(self.axes, keepdims=self.keepdims))
@@ -56,6 +76,8 @@ class ReduceMean(Reduce):
 
     axes: tuple[int, ...]
     keepdims: bool = True
+
+    counts = "takes the mean over it"
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         types = super().infer(inputs)
@@ -107,6 +129,7 @@ class ReduceMax(Reduce):
     axes: tuple[int, ...]
     keepdims: bool = True
 
+    counts = "takes the maximum over it"
     keeps_quantization = True
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Ties
 from irprune.ir.fixed_point import round_half_away, shift_right
 from irprune.ir.op import Dims, Op, expect, expect_operands, expect_reals, normalize_axes, op
 from irprune.ir.types import Array, Shape, TensorType
@@ -50,6 +51,15 @@ class Resize(Op):
 
     def macs(self, inputs: Sequence[Dims], outputs: Sequence[Dims]) -> Any:
         return 0
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        axes = list(inputs[0])
+        for axis, size in zip(self.axes, self.sizes, strict=True):
+            ties.freeze(axes[axis], "interpolates along it")
+            axes[axis] = ties.fixed(size, "interpolates along it")
+        return (tuple(axes),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         y = args[0]

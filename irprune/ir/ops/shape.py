@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from irprune.ir.channels import Axes, Kept, Ties, kept_shape
 from irprune.ir.integer import expect_same_quantization
 from irprune.ir.op import (
     Dims,
@@ -19,7 +21,15 @@ from irprune.ir.op import (
     normalize_axis,
     op,
 )
-from irprune.ir.ops.conv import Layout, channel_axis, from_nchw, in_layout, spatial_axes, to_nchw
+from irprune.ir.ops.conv import (
+    Layout,
+    channel_axis,
+    from_nchw,
+    in_layout,
+    slid_over,
+    spatial_axes,
+    to_nchw,
+)
 from irprune.ir.types import Array, Shape, TensorType, dims
 
 
@@ -45,6 +55,11 @@ class View(Move):
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (args[0].reshape(self.shape_of(args[0].shape)),)
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (ties.reshaped(inputs[0], outputs[0]),)
+
     def alias(self) -> int | None:
         return 0
 
@@ -63,6 +78,9 @@ class Reshape(View):
     """Any shape of as many elements."""
 
     shape: Shape
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return Reshape(kept_shape(outputs[0]))
 
     def shape_of(self, shape: Shape) -> Shape:
         return self.shape
@@ -124,6 +142,11 @@ class Transpose(Move):
         shape = tuple(x.shape[axis] for axis in self.perm)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (tuple(inputs[0][axis] for axis in self.perm),)
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (args[0].transpose(self.perm),)
 
@@ -143,6 +166,14 @@ class Expand(Move):
             f"{dims(x.shape)} does not broadcast to {dims(self.shape)}",
         )
         return (TensorType(self.shape, x.dtype, _per_tensor(x)),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        return (ties.broadcast([inputs[0], tuple(map(ties.fresh, self.shape))]),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return Expand(kept_shape(outputs[0]))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.broadcast_to(args[0], self.shape),)
@@ -168,6 +199,18 @@ class Concat(Move):
         shape = list(first.shape)
         shape[axis] = sum(t.shape[axis] for t in inputs)
         return (TensorType(tuple(shape), first.dtype),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        first, *others = inputs
+        along = self.axis % len(first)
+        for other in others:
+            for axis, ids in enumerate(first):
+                if axis != along:
+                    ties.tie(ids, other[axis])
+        joined = np.concatenate([operand[along] for operand in inputs])
+        return ((*first[:along], joined, *first[along + 1 :]),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return (np.concatenate(args, self.axis),)
@@ -197,6 +240,16 @@ class Split(Move):
         )
         shapes = ((*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in self.sizes)
         return tuple(TensorType(shape, x.dtype, _per_tensor(x)) for shape in shapes)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x, along = inputs[0], self.axis % len(inputs[0])
+        parts = np.split(x[along], np.cumsum(self.sizes)[:-1])
+        return tuple((*x[:along], part, *x[along + 1 :]) for part in parts)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return Split(self.axis, tuple(int(kept[self.axis].sum()) for kept in outputs))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         return tuple(np.split(args[0], np.cumsum(self.sizes)[:-1], self.axis))
@@ -228,6 +281,26 @@ class Slice(Move):
             )
             shape[axis] = size
         return (TensorType(tuple(shape), x.dtype, _per_tensor(x)),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        axes = list(inputs[0])
+        for axis, start, size, step in zip(
+            self.axes, self.starts, self.sizes, self.steps, strict=True
+        ):
+            if abs(step) > 1 and size > 1:  # what is left would not lie in equal steps
+                ties.freeze(axes[axis], f"strides over it by {abs(step)}")
+            axes[axis] = axes[axis][start + step * np.arange(size)]
+        return (tuple(axes),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        starts = tuple(
+            int(inputs[0][axis][:start].sum() if step > 0 else inputs[0][axis][: start + 1].sum() - 1)
+            for axis, start, step in zip(self.axes, self.starts, self.steps, strict=True)
+        )
+        sizes = tuple(int(outputs[0][axis].sum()) for axis in self.axes)
+        return replace(self, starts=starts, sizes=sizes)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]
@@ -263,6 +336,28 @@ class Pad(Move):
             expect(fits, f"pads {x} with {self.value}")
         shape = tuple(size + sum(p) for size, p in zip(x.shape, self.padding, strict=True))
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        axes = list(inputs[0])
+        for axis, (before, after) in enumerate(self.padding):
+            if not before + after:
+                continue
+            if self.mode == "constant":
+                ends = ties.fresh(before), ties.fresh(after)
+                axes[axis] = np.concatenate([ends[0], axes[axis], ends[1]])
+            else:
+                ties.freeze(axes[axis], f"pads it by {self.mode}")
+                axes[axis] = ties.fixed(before + len(axes[axis]) + after, f"pads it by {self.mode}")
+        return (tuple(axes),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        padding = tuple(
+            (int(kept[:before].sum()), int(kept[len(kept) - after :].sum()))
+            for kept, (before, after) in zip(outputs[0], self.padding, strict=True)
+        )
+        return replace(self, padding=padding)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         if not self.padding:
@@ -303,6 +398,24 @@ class Gather(Move):
         shape = (*x.shape[:axis], *self.indices_shape, *x.shape[axis + 1 :])
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
 
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        x, along = inputs[0], self.axis % len(inputs[0])
+        chosen = x[along][np.asarray(self.indices, np.int64)]
+        if not self.indices_shape:
+            ties.freeze(chosen, "takes this index of it")
+        taken = ties.reshaped((chosen,), self.indices_shape)
+        return ((*x[:along], *taken, *x[along + 1 :]),)
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        along = self.axis % len(inputs[0])
+        stay = inputs[0][along]
+        moved = (np.cumsum(stay) - 1)[np.asarray(self.indices, np.int64)]
+        shape = kept_shape(outputs[0][along : along + len(self.indices_shape)])
+        left = moved[stay[np.asarray(self.indices, np.int64)]]
+        return Gather(tuple(left.tolist()), shape, self.axis)
+
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         indices = np.asarray(self.indices, np.int64).reshape(self.indices_shape)
         return (np.take(args[0], indices, self.axis),)
@@ -326,6 +439,17 @@ class DepthToSpace(Move):
         expect(b > 0 and c % (b * b) == 0, f"{c} channels are not blocks of {b}x{b}")
         shape = in_layout(self.layout, n, c // (b * b), h * b, w * b)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        axes = list(slid_over(ties, inputs[0], outputs[0], self.layout))
+        c, blocks = channel_axis(self.layout), self.block**2
+        by_block = axes[c].reshape((blocks, -1) if self.mode == "DCR" else (-1, blocks))
+        by_block = by_block if self.mode == "DCR" else by_block.T
+        ties.tie(by_block, by_block[:1])
+        axes[c] = by_block[0]
+        return (tuple(axes),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, b = to_nchw(args[0], self.layout), self.block
@@ -355,6 +479,14 @@ class SpaceToDepth(Move):
         expect(b > 0 and h % b == 0 and w % b == 0, f"{h}x{w} pixels are not blocks of {b}x{b}")
         shape = in_layout(self.layout, n, c * b * b, h // b, w // b)
         return (TensorType(shape, x.dtype, _per_tensor(x)),)
+
+    def channels(
+        self, ties: Ties, inputs: Sequence[Axes], outputs: Sequence[Shape]
+    ) -> tuple[Axes, ...]:
+        axes = list(slid_over(ties, inputs[0], outputs[0], self.layout))
+        c = channel_axis(self.layout)
+        axes[c] = np.tile(axes[c], self.block**2)
+        return (tuple(axes),)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, b = to_nchw(args[0], self.layout), self.block
