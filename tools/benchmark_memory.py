@@ -118,22 +118,22 @@ def compare_with_topological_order() -> list[bool]:
 
 
 def time_peak_models() -> list[bool]:
-    """Random widths: one a buffer, and for the sums of randwire also one for all, as they want."""
+    """Random sizes: one a buffer, and for the sums of randwire also one for all, as they want."""
     mobilenet = irprune.load("zoo:mobilenet_v2?classes=2&input=3x50x50")
     return [
         time_peaks("MobileNetV2", mobilenet, 3),
-        time_peaks("randwire 32, one width", randwire(32, 0), 50, tied=True),
+        time_peaks("randwire 32, one size", randwire(32, 0), 50, tied=True),
         time_peaks("randwire 32, one a buffer", randwire(32, 0), 50),
     ]
 
 
 def time_peaks(name: str, graph: Graph, bound: float, *, tied: bool = False) -> bool:
     peaks = PeakModel(irprune.deployed(graph))
-    peaks.peak(peaks.widths)
+    peaks.peak(peaks.sizes)
     rng = np.random.default_rng(0)
-    count = 1 if tied else len(peaks.widths)
-    drawn = [np.maximum(1, peaks.widths * rng.uniform(0.2, 1, count)) for _ in range(50)]
-    times = [1e3 * seconds_of(peaks.peak, widths) for widths in drawn]
+    count = 1 if tied else len(peaks.sizes)
+    drawn = [np.maximum(1, peaks.sizes * rng.uniform(0.2, 1, count)) for _ in range(50)]
+    times = [1e3 * seconds_of(peaks.peak, sizes) for sizes in drawn]
     note = f"slowest of {len(times)} {max(times):.1f}"
     return check(f"PeakModel.peak, {name}", statistics.median(times), bound, "ms", note)
 

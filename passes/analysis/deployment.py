@@ -39,14 +39,31 @@ def biases(graph: Graph) -> frozenset[Value]:
     return frozenset((as_bias - otherwise) & graph.constants.keys())
 
 
+@analysis
+def weights(graph: Graph) -> tuple[Value, ...]:
+    """Constants that activations are multiplied by, in the order in which they are first read."""
+    return tuple(
+        dict.fromkeys(
+            value
+            for node in graph.nodes
+            for index, value in enumerate(node.inputs)
+            if node.op.linear and value in graph.constants and index != node.op.bias
+        )
+    )
+
+
 def stored_bytes(t: TensorType, precision: Precision, *, bias: bool = False) -> Bytes:
     """Bytes of a tensor in the deployed model.
 
     Numbers that stand for reals (floats, quantized integers) have the precision's width;
     others, such as token indices, keep their own.
     """
+    return Bytes(t.elements * stored_type(t, precision, bias=bias).itemsize)
+
+
+def stored_type(t: TensorType, precision: Precision, *, bias: bool = False) -> DType:
+    """The element type of a tensor in the deployed model, or another that is as wide."""
     real = t.dtype.is_float or t.quant is not None
     if precision is Precision.MODEL or not real:
-        return t.nbytes
-    narrow = precision is Precision.INT8 and not bias
-    return Bytes(t.elements * (DType.I8 if narrow else DType.I32).itemsize)
+        return t.dtype
+    return DType.I8 if precision is Precision.INT8 and not bias else DType.I32

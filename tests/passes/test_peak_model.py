@@ -1,4 +1,4 @@
-"""Peaks as functions of widths, against schedules of networks that have those widths."""
+"""Peaks as functions of sizes, against schedules of networks that have those sizes."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def zoo(name: str) -> Graph:
 )
 def test_other_widths_of_an_architecture(name: str, others: list[str]) -> None:
     peaks = PeakModel(zoo(name))
-    assert peaks.peak(peaks.widths) == schedule(zoo(name)).peak
+    assert peaks.peak(peaks.sizes) == schedule(zoo(name)).peak
     for other in others:
         assert peaks.peak(PeakModel(zoo(other)).widths) == schedule(zoo(other)).peak
 
 
 @settings(max_examples=150, deadline=None)
 @given(graphs(), st.data())
-def test_no_order_is_better_at_any_widths(graph: Graph, data: st.DataObject) -> None:
+def test_no_order_is_better_at_any_sizes(graph: Graph, data: st.DataObject) -> None:
     graph = replace(graph, nodes=graph.nodes)  # a graph of its own, as analyses are cached
     peaks = PeakModel(graph, Precision.INT8)
     model = memory_model(graph, Precision.INT8)
     for _ in range(3):
-        count = len(peaks.widths)
+        count = len(peaks.sizes)
         drawn = data.draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))
-        sizes = tuple(Bytes(int(n)) for n in peaks.bytes_per_channel * drawn)
+        sizes = tuple(Bytes(int(n)) for n in peaks.sizes * drawn)
         least = least_peak_by_enumeration(replace(model, sizes=sizes))
-        assert peaks.peak(np.asarray(drawn)) == least
+        assert peaks.peak(np.asarray(sizes)) == least
 
 
 def branches() -> Graph:
@@ -74,19 +74,19 @@ def branches() -> Graph:
     return b.finish([b.add(Add(), wide, thin)])
 
 
-def perturbed(widths: Array, at: int, by: float) -> Array:
-    other = widths.astype(float)
+def perturbed(sizes: Array, at: int, by: float) -> Array:
+    other = sizes.astype(float)
     other[at] += by
     return other
 
 
 def test_gradients_are_slopes() -> None:
     peaks = PeakModel(branches())
-    here, gradient = peaks.peak(peaks.widths), peaks.gradient(peaks.widths)
+    here, gradient = peaks.peak(peaks.sizes), peaks.gradient(peaks.sizes)
     assert np.count_nonzero(gradient) == 3
     smooth = 0
-    for at in range(len(peaks.widths)):
-        up, down = (peaks.peak(perturbed(peaks.widths, at, by)) for by in (1.0, -1.0))
+    for at in range(len(peaks.sizes)):
+        up, down = (peaks.peak(perturbed(peaks.sizes, at, by)) for by in (1.0, -1.0))
         if up - here == here - down:  # else another order or step takes over: a kink
             assert up - here == gradient[at]
             smooth += 1
@@ -95,17 +95,17 @@ def test_gradients_are_slopes() -> None:
 
 def test_torch_widths_carry_the_gradient() -> None:
     peaks = PeakModel(branches())
-    widths = torch.tensor(peaks.widths, dtype=torch.float64, requires_grad=True)
-    peak = peaks.peak(0.9 * widths)
+    sizes = torch.tensor(peaks.sizes, dtype=torch.float64, requires_grad=True)
+    peak = peaks.peak(0.9 * sizes)
     peak.backward()
-    assert widths.grad is not None
-    np.testing.assert_allclose(widths.grad.numpy(), 0.9 * peaks.gradient(0.9 * widths))
-    whole = torch.round(0.9 * widths).detach().numpy()
-    assert peaks.bottleneck(0.9 * widths) == peaks.bottleneck(whole)
-    assert peak.item() == pytest.approx(float(peaks.peak(0.9 * peaks.widths)))
+    assert sizes.grad is not None
+    np.testing.assert_allclose(sizes.grad.numpy(), 0.9 * peaks.gradient(0.9 * sizes))
+    whole = torch.round(0.9 * sizes).detach().numpy()
+    assert peaks.bottleneck(0.9 * sizes) == peaks.bottleneck(whole)
+    assert peak.item() == pytest.approx(float(peaks.peak(0.9 * peaks.sizes)))
 
 
-@pytest.mark.parametrize("wrong", [[1, 2], [0] * 6, [-1.0] * 6])
-def test_wrong_widths_are_refused(wrong: list[int]) -> None:
-    with pytest.raises(UsageError, match="6 positive widths"):
+@pytest.mark.parametrize("wrong", [[1, 2], [-1.0] * 6])
+def test_wrong_sizes_are_refused(wrong: list[int]) -> None:
+    with pytest.raises(UsageError, match="6 sizes"):
         PeakModel(branches()).peak(np.asarray(wrong))

@@ -40,17 +40,17 @@ def test_graphs_without_nodes() -> None:
     memory = memory_of(graph, Precision.INT8)
     assert (memory.schedule.peak, memory.arena.size) == (2, 32)
     peaks = PeakModel(graph)
-    assert peaks.peak(peaks.widths) == schedule(graph).peak == 2
+    assert peaks.peak(peaks.sizes) == schedule(graph).peak == 2
 
 
 @pytest.mark.parametrize(
-    "widths", [[np.nan] * 3, [np.inf] * 3, [[1.0, 2.0, 3.0]], [1.0], [0.0, 1.0, 1.0]]
+    "sizes", [[np.nan] * 3, [np.inf] * 3, [[1.0, 2.0, 3.0]], [1.0], [-1.0, 1.0, 1.0]]
 )
-def test_widths_that_are_none(widths: Sequence[float]) -> None:
+def test_sizes_that_are_none(sizes: Sequence[float]) -> None:
     peaks = PeakModel(two_nodes())
-    assert len(peaks.widths) == 3
-    with pytest.raises(UsageError, match="wants 3 positive widths"):
-        peaks.peak(np.array(widths))
+    assert len(peaks.sizes) == 3
+    with pytest.raises(UsageError, match="wants 3 sizes"):
+        peaks.peak(np.array(sizes))
 
 
 def test_peaks_of_odd_shapes() -> None:
@@ -59,7 +59,7 @@ def test_peaks_of_odd_shapes() -> None:
     empty, rest = b.add_node(ops.Split(1, (0, 4)), [b.input("y", (1, 4))])
     graph = b.finish([b.add(ops.Transpose(()), x), b.add(ops.Abs(), empty), rest])
     peaks = PeakModel(graph)
-    assert peaks.peak(peaks.widths) == schedule(graph).peak
+    assert peaks.peak(peaks.sizes) == schedule(graph).peak
 
 
 def test_time_limits_hold_for_thousands_of_buffers() -> None:

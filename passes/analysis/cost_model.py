@@ -1,0 +1,172 @@
+"""What a graph costs as a function of its widths: for integers exact, for torch differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph, Value, values
+from irprune.ir.op import product
+from irprune.ir.types import Array
+from irprune.passes.analysis.channels import Group, channels
+from irprune.passes.analysis.deployment import (
+    Precision,
+    biases,
+    default_precision,
+    stored_type,
+    weights,
+)
+from irprune.passes.analysis.entropy import coded_bytes
+from irprune.passes.analysis.liveness import buffers
+from irprune.passes.analysis.peak_model import PeakModel
+from irprune.passes.pipeline import deployed
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """The size of an axis: what is fixed, and so many indices for each unit of some groups."""
+
+    fixed: int
+    each: tuple[tuple[int, int], ...] = ()
+
+    def at(self, widths: Any) -> Any:
+        return sum((count * widths[..., group] for group, count in self.each), self.fixed)
+
+
+class CostModel:
+    """Costs of the deployed form of a graph, for any widths of its channel groups.
+
+    Every function takes widths in the order of ``groups`` along the last axis: a numpy array, of
+    whole numbers or not, with any axes before that for many width vectors at once; or a torch
+    tensor, whose gradient the result carries. For whole widths the result is what an analysis of
+    the graph with so many channels gives (docs/design.md §4), whichever channels these are.
+
+    Args:
+        graph: the graph, as it was read.
+        precision: how wide its numbers are; by default int8 for a float graph, its own types for
+            a quantized one.
+        exclude_inputs: count graph inputs as no memory at all.
+        time_limit: seconds for the order of one width vector, after which the best so far counts.
+
+    Attributes:
+        groups: the channel groups that may lose channels.
+        widths: (groups,), how many units each has in the graph as it is.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        precision: Precision | None = None,
+        *,
+        exclude_inputs: bool = False,
+        time_limit: float = 10.0,
+    ) -> None:
+        self.groups = channels(graph).free
+        self.widths = np.array([group.width for group in self.groups], np.int64)
+        self._graph = deployed(graph)
+        self._sizes = _sizes(self._graph, graph, self.groups)
+        precision = precision or default_precision(self._graph)
+        as_bias = biases(self._graph)
+        self._itemsize = {
+            value: stored_type(value.type, precision, bias=value in as_bias).itemsize
+            for value in self._sizes
+        }
+        self._peaks = PeakModel(
+            self._graph, precision, exclude_inputs=exclude_inputs, time_limit=time_limit
+        )
+        left_out = frozenset(self._graph.inputs) if exclude_inputs else frozenset()
+        self._buffers: dict[int, Value] = {}
+        for value, buffer in buffers(self._graph).items():
+            if value not in left_out:
+                self._buffers.setdefault(buffer, value)
+
+    def macs(self, widths: Any) -> Any:
+        """Multiply-accumulates."""
+        self._check(widths)
+        total: Any = 0
+        for node in self._graph.nodes:
+            shapes = [[self._shape(v, widths) for v in ends] for ends in (node.inputs, node.outputs)]
+            total = total + node.op.macs(*shapes)
+        return total
+
+    def model_size(self, widths: Any) -> Any:
+        """Bytes of the constants."""
+        self._check(widths)
+        return sum(self._bytes(value, widths) for value in self._graph.constants)
+
+    def compressed_size(
+        self, widths: Any, bits: float = 8, density: float | Mapping[Value, float] = 1.0
+    ) -> Any:
+        """Bytes of the weights, coded (``entropy.compressed_size``).
+
+        Args:
+            widths: the widths.
+            bits: the width of a quantized weight.
+            density: the share of weights that are not pruned: of all, or of each constant of the
+                deployed graph.
+        """
+        self._check(widths)
+        return sum(
+            product(self._shape(value, widths)) * coded_bytes(value, bits, density)
+            for value in weights(self._graph)
+        )
+
+    def peak(self, widths: Any) -> Any:
+        """Bytes of SRAM in the order that is best for the nearest whole widths.
+
+        The gradient is that of the buffers in memory at that order's bottleneck.
+        """
+        self._check(widths)
+        if widths.ndim > 1:
+            if not isinstance(widths, np.ndarray):
+                raise UsageError("the peak takes one vector of widths that are no numpy array")
+            return np.array([self.peak(row) for row in widths])
+        whole = np.maximum(np.rint(np.asarray(widths.tolist(), np.float64)), 1).astype(np.int64)
+        sizes = self._peaks.sizes.copy()
+        for buffer, value in self._buffers.items():
+            sizes[buffer] = self._bytes(value, whole)
+        found = [self._buffers[b] for b in self._peaks.bottleneck(sizes) if b in self._buffers]
+        return sum(self._bytes(value, widths) for value in found)
+
+    def _shape(self, value: Value, widths: Any) -> list[Any]:
+        return [size.at(widths) for size in self._sizes[value]]
+
+    def _bytes(self, value: Value, widths: Any) -> Any:
+        return product(self._shape(value, widths)) * self._itemsize[value]
+
+    def _check(self, widths: Any) -> None:
+        if not widths.ndim or widths.shape[-1] != len(self.groups):
+            raise UsageError(f"wants {len(self.groups)} widths, one a channel group")
+
+
+def _sizes(
+    graph: Graph, source: Graph, groups: Sequence[Group]
+) -> Mapping[Value, tuple[_Size, ...]]:
+    """How large each axis of a graph is, by the groups of the one that it was made from.
+
+    Both have values in common, through which the units of one are those of the other.
+    """
+    ours, theirs = channels(graph), channels(source)
+    of_unit = np.full(len(theirs.reasons), -1)
+    for number, group in enumerate(groups):
+        of_unit[group.units] = number
+    group_of = np.full(len(ours.reasons), -1)
+    for value, axes in ours.axes.items():
+        for units, others in zip(axes, theirs.axes.get(value, ()), strict=False):
+            group_of[units] = of_unit[others]
+    return {
+        value: tuple(_size(group_of[units], groups) for units in ours.axes[value])
+        for value in values(graph)
+    }
+
+
+def _size(group_of: Array, groups: Sequence[Group]) -> _Size:
+    """The size of an axis whose indices belong to these groups; -1 is none."""
+    numbers, counts = np.unique(group_of, return_counts=True)
+    found = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    fixed = found.pop(-1, 0)
+    return _Size(fixed, tuple((g, count // groups[g].width) for g, count in found.items()))
