@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -292,13 +291,17 @@ def _layers(graph: Graph, places: Mapping[Place, int]) -> tuple[str, ...]:
 
 
 def _named_apart(groups: Sequence[Group]) -> tuple[Group, ...]:
-    """The groups, those of one name numbered."""
-    seen: Counter[str] = Counter()
+    """The groups, each under a name of its own: the first keeps the one it has, others a number."""
+    taken = {group.name for group in groups}
+    seen: set[str] = set()
     apart = []
     for group in groups:
-        count = seen[group.name]
-        seen[group.name] += 1
-        apart.append(replace(group, name=f"{group.name}.{count}") if count else group)
+        name, count = group.name, 0
+        while name in seen or (count and name in taken):
+            count += 1
+            name = f"{group.name}:{count}"
+        seen.add(name)
+        apart.append(replace(group, name=name) if count else group)
     return tuple(apart)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,12 +125,24 @@ class CostModel:
             if not isinstance(widths, np.ndarray):
                 raise UsageError("the peak takes one vector of widths that are no numpy array")
             return np.array([self.peak(row) for row in widths])
+        return self.memory(self.bottleneck(widths), widths)
+
+    def bottleneck(self, widths: Any) -> tuple[Value, ...]:
+        """What is in memory where the order that is best for the nearest whole widths peaks.
+
+        Of values that share a buffer it is the first.
+        """
         whole = np.maximum(np.rint(np.asarray(widths.tolist(), np.float64)), 1).astype(np.int64)
         sizes = self._peaks.sizes.copy()
         for buffer, value in self._buffers.items():
             sizes[buffer] = self._bytes(value, whole)
-        found = [self._buffers[b] for b in self._peaks.bottleneck(sizes) if b in self._buffers]
-        return sum(self._bytes(value, widths) for value in found)
+        found = self._peaks.bottleneck(sizes)
+        return tuple(self._buffers[buffer] for buffer in found if buffer in self._buffers)
+
+    def memory(self, together: Iterable[Value], widths: Any) -> Any:
+        """Bytes that these values of the deployed graph take, each with a buffer of its own."""
+        self._check(widths)
+        return sum(self._bytes(value, widths) for value in together)
 
     def _shape(self, value: Value, widths: Any) -> list[Any]:
         return [size.at(widths) for size in self._sizes[value]]
