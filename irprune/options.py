@@ -49,6 +49,22 @@ class RuntimeName(StrEnum):
     reference = "reference"
 
 
+class Salience(StrEnum):
+    """What stands for the importance of a channel."""
+
+    batchnorm = "batchnorm"
+    l1 = "l1"
+    l2 = "l2"
+    random = "random"
+
+
+class Over(StrEnum):
+    """How several saliences become one."""
+
+    max = "max"
+    mean = "mean"
+
+
 MODEL = (
     "An .onnx or .tflite file, zoo:NAME[?key=value&...], or package.module:factory for a torch "
     "module."

@@ -65,9 +65,7 @@ def between_layers(graph: Graph, seed: int = 0) -> Graph:
     return b.finish([_along_each_axis(b, y, [2] * y.type.rank, rng) for y in ends])
 
 
-def _along_each_axis(
-    b: Builder, x: Value, sizes: Sequence[int], rng: np.random.Generator
-) -> Value:
+def _along_each_axis(b: Builder, x: Value, sizes: Sequence[int], rng: np.random.Generator) -> Value:
     """A dense layer along each axis in turn, with outputs of these sizes."""
     for axis, size in enumerate(sizes):
         rank, read = x.type.rank, x.type.shape[axis]

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from irprune.ir.types import Array, Quant, Shape
+from irprune.ir.types import Array, Shape
 
 Axes = tuple[Array, ...]
 """Of each axis of a value, the ids of its indices."""
@@ -80,7 +81,8 @@ class Ties:
     def broadcast(self, operands: Sequence[Axes]) -> Axes:
         """The axes of an element-wise result, with numpy's broadcasting."""
         rank = max(map(len, operands))
-        return tuple(self._joined([o[a] for o in operands if len(o) >= -a]) for a in range(-rank, 0))
+        aligned = ([axes[a] for axes in operands if len(axes) >= -a] for a in range(-rank, 0))
+        return tuple(map(self._joined, aligned))
 
     def _joined(self, axes: Sequence[Array]) -> Array:
         """One axis of operands that are aligned there; those of size 1 are repeated."""
@@ -98,8 +100,8 @@ class Ties:
         if 0 in shape:
             return tuple(self.fixed(size, "has no elements") for size in shape)
         steps = sorted(_ends(before) | _ends(shape))
-        factors = [b // a for a, b in zip([1, *steps], steps, strict=False)]
-        if any(b % a for a, b in zip(steps, steps[1:], strict=False)):
+        factors = [b // a for a, b in pairwise([1, *steps])]
+        if any(b % a for a, b in pairwise(steps)):
             for ids in operand:
                 self.freeze(ids, "reshapes across it")
             return tuple(self.fixed(size, "reshapes across it") for size in shape)
@@ -137,17 +139,7 @@ def _spans(shape: Shape, steps: Sequence[int]) -> list[range]:
     """The positions in ``steps`` that each axis of a shape spans."""
     at = {step: i + 1 for i, step in enumerate(steps)} | {1: 0}
     ends = [at[math.prod(shape[:i])] for i in range(len(shape) + 1)]
-    return [range(a, b) for a, b in zip(ends, ends[1:], strict=False)]
-
-
-def kept_quant(quant: Quant | None, kept: Kept) -> Quant | None:
-    """The quantization of a tensor of which some indices are gone."""
-    if quant is None or quant.axis is None or len(quant.scale) == 1:
-        return quant
-    stay = kept[quant.axis].tolist()
-    scale = tuple(s for s, stays in zip(quant.scale, stay, strict=True) if stays)
-    zero_point = tuple(z for z, stays in zip(quant.zero_point, stay, strict=True) if stays)
-    return Quant(scale, zero_point, quant.axis)
+    return [range(a, b) for a, b in pairwise(ends)]
 
 
 def kept_shape(kept: Kept) -> Shape:

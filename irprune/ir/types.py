@@ -114,6 +114,17 @@ class Quant:
         if not all(math.isfinite(s) and s > 0 for s in self.scale):
             raise InvalidType("a quantization scale is not a positive number")
 
+    def kept(self, axes: Sequence[Array]) -> Quant:
+        """Of a tensor of which, along each axis, only the indices marked with True are left."""
+        if self.axis is None or len(self.scale) == 1:
+            return self
+        stays = axes[self.axis].tolist()
+        return Quant(
+            tuple(s for s, stay in zip(self.scale, stays, strict=True) if stay),
+            tuple(z for z, stay in zip(self.zero_point, stays, strict=True) if stay),
+            self.axis,
+        )
+
     def along(self, rank: int) -> tuple[Array, Array]:
         """Scale (float64) and zero point (int64), shaped to broadcast over a tensor of ``rank``."""
         shape = [1] * rank

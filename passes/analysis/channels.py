@@ -136,15 +136,15 @@ class _Classes:
 
     def of(self, ids: Array) -> Array:
         """The label of the class of each id."""
-        return self._label[ids]
+        return np.asarray(self._label[ids])
 
     def stays(self, ids: Array) -> Array:
         """Of each id whether its class is frozen."""
-        return self._frozen[self._label[ids]] != _NEVER
+        return np.asarray(self._frozen[self._label[ids]] != _NEVER)
 
     def why(self, ids: Array) -> str:
         """The first reason for which one of the ids stays, of which one does."""
-        return self._why[self._frozen[self._label[ids]].min()]
+        return self._why[int(self._frozen[self._label[ids]].min())]
 
     def numbered(self) -> tuple[Array, tuple[str, ...]]:
         """Of each id the number of its class, and of each class why it stays."""
@@ -308,7 +308,7 @@ def _named_apart(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _by_unit(units: Array, at: Array) -> tuple[Array, Array]:
     """The units that stand at some indices, and the indices of each, in the order of the first."""
     order = np.argsort(units, kind="stable")
-    numbers, starts = np.unique(units[order], return_index=True)
+    numbers = np.unique(units)
     indices = at[order].reshape(len(numbers), -1)
     first = np.argsort(indices[:, 0])
     return numbers[first], indices[first]

@@ -89,8 +89,9 @@ class CostModel:
         self._check(widths)
         total: Any = 0
         for node in self._graph.nodes:
-            shapes = [[self._shape(v, widths) for v in ends] for ends in (node.inputs, node.outputs)]
-            total = total + node.op.macs(*shapes)
+            reads = [self._shape(value, widths) for value in node.inputs]
+            makes = [self._shape(value, widths) for value in node.outputs]
+            total = total + node.op.macs(reads, makes)
         return total
 
     def model_size(self, widths: Any) -> Any:

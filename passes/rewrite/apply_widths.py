@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from irprune.ir.channels import Kept, kept_quant, kept_shape
+from irprune.ir.channels import Kept, kept_shape
 from irprune.ir.errors import InvalidPlan
 from irprune.ir.graph import Graph, Node, Value, values
 from irprune.ir.plan import Plan, fingerprint
@@ -20,8 +19,8 @@ from irprune.passes.rewrite.drop_dead import drop_dead
 def apply_widths(graph: Graph, plan: Plan) -> Graph:
     """The graph that is left when the channels that a plan does not keep are removed.
 
-    Every slice of every parameter that goes with them is gone, and what nobody reads any more; names
-    stay. It computes what the graph computes with those channels held at zero.
+    Every slice of every parameter that goes with them is gone, and what nobody reads any more;
+    names stay. It computes what the graph computes with those channels held at zero.
 
     Args:
         graph: the graph that the plan is for.
@@ -47,8 +46,8 @@ def apply_widths(graph: Graph, plan: Plan) -> Graph:
         for node in graph.nodes
     )
     constants = {moved[v]: _sliced(array, kept[v]) for v, array in graph.constants.items()}
-    ends = (tuple(moved[v] for v in ends) for ends in (graph.inputs, graph.outputs))
-    after = drop_dead(Graph(graph.name, *ends, nodes, constants))
+    outputs = tuple(moved[v] for v in graph.outputs)
+    after = drop_dead(Graph(graph.name, graph.inputs, outputs, nodes, constants))
     verify(after)
     return after
 
@@ -116,14 +115,15 @@ def _removed(group: Group, indices: tuple[int, ...]) -> Iterable[int]:
     if not whole.any():
         made = ", ".join(group.layers) or group.name
         raise InvalidPlan(f"would have no channels left (made by {made})", hint="keep at least one")
-    return group.units[~whole].tolist()
+    return map(int, group.units[~whole])
 
 
 def _cut(value: Value, kept: Kept) -> Value:
     if all(axis.all() for axis in kept):
         return value
     t = value.type
-    return Value(value.name, TensorType(kept_shape(kept), t.dtype, kept_quant(t.quant, kept)))
+    quant = t.quant and t.quant.kept(kept)
+    return Value(value.name, TensorType(kept_shape(kept), t.dtype, quant))
 
 
 def _sliced(array: Array, kept: Kept) -> Array:

@@ -43,7 +43,7 @@ def test_other_widths_of_an_architecture(name: str, others: list[str]) -> None:
     peaks = PeakModel(zoo(name))
     assert peaks.peak(peaks.sizes) == schedule(zoo(name)).peak
     for other in others:
-        assert peaks.peak(PeakModel(zoo(other)).widths) == schedule(zoo(other)).peak
+        assert peaks.peak(PeakModel(zoo(other)).sizes) == schedule(zoo(other)).peak
 
 
 @settings(max_examples=150, deadline=None)

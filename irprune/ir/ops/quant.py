@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from irprune.ir.channels import Axes, Kept, Ties, kept_quant
+from irprune.ir.channels import Axes, Kept, Ties
 from irprune.ir.errors import InvalidType
 from irprune.ir.fixed_point import round_half_away
 from irprune.ir.integer import centred, rescaled, scale
@@ -42,7 +42,7 @@ class Quantize(Op):
         return (inputs[0],)
 
     def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
-        return replace(self, quant=kept_quant(self.quant, outputs[0]))
+        return replace(self, quant=self.quant.kept(outputs[0]))
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         scale, zero_point = self.quant.along(args[0].ndim)

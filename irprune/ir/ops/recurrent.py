@@ -82,8 +82,9 @@ class Recurrent(Op):
         state_ids = (directions, batch, hidden)
         return ((time, directions, batch, hidden), *[state_ids] * self.states)
 
+    @abstractmethod
     def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
-        return replace(self, hidden=int(outputs[0][3].sum()))
+        """The cell with as many hidden units as are left."""
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x, n = args[0], self.directions
@@ -139,6 +140,9 @@ class LSTM(Recurrent):
     states = 2
     peepholes = 3
 
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, hidden=int(outputs[0][3].sum()))
+
     def step(
         self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]
     ) -> tuple[Array, ...]:
@@ -165,6 +169,9 @@ class GRU(Recurrent):
 
     gates = 3
     states = 1
+
+    def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
+        return replace(self, hidden=int(outputs[0][3].sum()))
 
     def step(
         self, x: Array, state: tuple[Array, ...], weights: Sequence[Array]

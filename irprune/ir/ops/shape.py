@@ -295,12 +295,12 @@ class Slice(Move):
         return (tuple(axes),)
 
     def cut(self, inputs: Sequence[Kept], outputs: Sequence[Kept]) -> Op:
-        starts = tuple(
-            int(inputs[0][axis][:start].sum() if step > 0 else inputs[0][axis][: start + 1].sum() - 1)
-            for axis, start, step in zip(self.axes, self.starts, self.steps, strict=True)
-        )
+        starts = []
+        for axis, start, step in zip(self.axes, self.starts, self.steps, strict=True):
+            stay = inputs[0][axis]
+            starts.append(int(stay[:start].sum() if step > 0 else stay[: start + 1].sum() - 1))
         sizes = tuple(int(outputs[0][axis].sum()) for axis in self.axes)
-        return replace(self, starts=starts, sizes=sizes)
+        return replace(self, starts=tuple(starts), sizes=sizes)
 
     def evaluate(self, args: Sequence[Array]) -> tuple[Array, ...]:
         x = args[0]

@@ -1,0 +1,156 @@
+"""irprune compile, irprune verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irprune.commands.common import DOES_NOT_FIT, fail, limits, shapes
+from irprune.ir.errors import UsageError
+from irprune.options import (
+    MODEL,
+    CalibrationMethod,
+    Channels,
+    DeviceName,
+    Flash,
+    Io,
+    Json,
+    Numbers,
+    RuntimeName,
+    Shapes,
+    Sram,
+)
+
+
+def compile_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .tflite file to write.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Samples to take scales from: .npy, .npz or a folder of images."),
+    ] = None,
+    mean: Channels = None,
+    std: Channels = None,
+    samples: Annotated[int, typer.Option(min=1, help="The most samples to calibrate on.")] = 128,
+    method: Annotated[
+        CalibrationMethod, typer.Option(help="How samples make ranges.")
+    ] = CalibrationMethod.minmax,
+    float_: Annotated[bool, typer.Option("--float", help="Keep 32-bit floats.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit integers; the default.")] = False,
+    int16x8: Annotated[
+        bool, typer.Option("--int16x8", help="Activations of 16 bits, weights of 8.")
+    ] = False,
+    io: Annotated[
+        Io, typer.Option(help="The type of inputs and outputs of a quantized model.")
+    ] = Io.int8,
+    keep_io_layout: Annotated[
+        bool, typer.Option("--keep-io-layout", help="Do not put the channels of images last.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Put the memory plan into the file, too.")
+    ] = False,
+    c_array: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write model.cc and model.h into this folder, too."),
+    ] = None,
+    device: DeviceName = None,
+    sram: Sram = None,
+    flash: Flash = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let the output overwrite the model.")
+    ] = False,
+    shape: Shapes = None,
+    json: Json = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds to look for the best order, and the best arena.")
+    ] = 10.0,
+) -> None:
+    """Compile a model to a TFLite file that TFLite-Micro runs, its operators in the best order.
+
+    Exits with 1, and writes nothing, where it does not fit the device or budget.
+    """
+    chosen = [name for name, is_set in zip(Numbers, (float_, int8, int16x8), strict=True) if is_set]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    if output.suffix != ".tflite":
+        raise UsageError("must end in .tflite", where=str(output))
+    _, budget = limits(device, sram, flash)
+    from irprune.backends import compile as backend
+    from irprune.backends.files import expect_writable
+    from irprune.passes.analysis.calibration import Method
+    from irprune.report.terminal import console, working
+
+    expect_writable(output, source=Path(model), force=force)
+    options = backend.CompileOptions(
+        numbers=backend.Numbers(chosen[0]) if chosen else None,
+        method=Method(method),
+        float_io=io is Io.float,
+        keep_io_layout=keep_io_layout,
+        plan=plan,
+        time_limit=time_limit,
+    )
+    with working(f"{model}: compiling"):
+        compiled = backend.compile_model(
+            model, options, calibration, mean=mean, std=std, limit=samples, shapes=shapes(shape)
+        )
+    excess = compiled.excess(budget)
+    if excess:
+        fail(f"irprune: {model}: {excess}; nothing is written", DOES_NOT_FIT)
+    backend.write_compiled(compiled, output, c_array, source=model, force=force)
+    from irprune.report.compiled import compiled_as_json, print_compiled
+
+    if json:
+        print(compiled_as_json(compiled))
+    else:
+        print_compiled(console(), compiled, per_layer=per_layer)
+
+
+def verify(
+    first: Annotated[str, typer.Argument(metavar="A", help=MODEL, show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Samples: .npy, .npz or a folder of images; random by default."),
+    ] = None,
+    mean: Channels = None,
+    std: Channels = None,
+    samples: Annotated[int, typer.Option(min=1, help="The most samples to run on.")] = 8,
+    runtime: Annotated[
+        RuntimeName | None, typer.Option(help="What to run in, where it takes the model.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Fail where a difference is larger.")
+    ] = None,
+    shape: Shapes = None,
+    json: Json = False,
+) -> None:
+    """Run two models on the same data and say how far apart they are.
+
+    ONNX runs in onnxruntime, TFLite in TFLite-Micro, other models in irprune's interpreter. Exits
+    with 1 where a difference is larger than the tolerance.
+    """
+    from irprune.backends.runtimes import Kind
+    from irprune.backends.verify import compare
+    from irprune.report.terminal import console, working
+    from irprune.report.verified import comparison_as_json, print_comparison
+
+    with working(f"{first} and {second}: running"):
+        found = compare(
+            first,
+            second,
+            data=data,
+            count=samples,
+            runtime=None if runtime is None else Kind(runtime),
+            shapes=shapes(shape),
+            mean=mean,
+            std=std,
+        )
+    if json:
+        print(comparison_as_json(found))
+    else:
+        print_comparison(console(), found)
+    if tolerance is not None and not found.largest <= tolerance:
+        raise typer.Exit(DOES_NOT_FIT)
