@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from irprune.backends.onnx import node_order, reordered, write_reordered
+from irprune.backends.onnx.order import node_order, reordered, write_reordered
 from irprune.frontends.onnx import read_onnx
 from irprune.ir.errors import InvalidModel, UnsupportedOp, UsageError
 from irprune.ir.graph import Graph
