@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from irprune.frontends.tflite.file import ModelFile
 
-SOURCE, HEADER = "model.cc", "model.h"
+FILES = SOURCE, HEADER = "model.cc", "model.h"
 
 BYTES_A_LINE = 16
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from irprune.backends.c_array import c_array
-from irprune.backends.files import write_atomically
+from irprune.backends.files import expect_writable, write_atomically
+from irprune.backends.layouts import has_channels_last
 from irprune.backends.tflite import scheduled, write_tflite
 from irprune.backends.tflite.footprint import Footprint, footprint
 from irprune.backends.tflite.table import has_kernel
@@ -89,13 +90,15 @@ class Compiled:
 
     def excess(self, budget: Budget) -> str:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
+        best = self.memory.arena.size
+        spare = f" ({best:,} with a plan in the file)" if best < self.footprint.head else ""
         needs = (
-            ("SRAM", self.memory.arena.size, budget.sram),
-            ("flash", len(self.data), budget.flash),
+            ("SRAM", self.footprint.head, budget.sram, spare),
+            ("flash", len(self.data), budget.flash, ""),
         )
         return " and ".join(
-            f"needs {needed:,} bytes of {resource}, there are {available:,}"
-            for resource, needed, available in needs
+            f"needs {needed:,} bytes of {resource}{note}, there are {available:,}"
+            for resource, needed, available, note in needs
             if available is not None and needed > available
         )
 
@@ -118,16 +121,20 @@ def compile_tflite(
         UnsupportedOp: TFLite-Micro lacks operators; all of them in one message.
     """
     quantized = default_precision(deployed(graph)) is Precision.MODEL
-    if quantized and options.numbers is not None:
-        raise UsageError("is quantized already", where=graph.name, hint="drop --int8 and the like")
+    if quantized and (options.numbers is not None or options.float_io or samples):
+        raise UsageError(
+            "is quantized already",
+            where=graph.name,
+            hint="drop --int8, --calibration, --io and the like",
+        )
     numbers = options.numbers or Numbers.INT8
     final = run(deployed(graph), lowering(keep_io_layout=options.keep_io_layout))
     kept: tuple[Node, ...] = ()
     errors: tuple[LayerError, ...] = ()
     if not quantized and numbers is not Numbers.FLOAT:
-        reals, given = final, _calibration(final, samples, numbers)
-        ranges = calibrate(reals, given, options.method)
+        reals, given = final, _calibration(graph, final, samples, options)
         dtype = DType.I8 if numbers is Numbers.INT8 else DType.I16
+        ranges = calibrate(reals, given, options.method, dtype)
         final = quantize(reals, ranges, dtype, float_io=options.float_io, has_kernel=has_kernel)
         kept = on_reals(final)
         errors = quantization_error(reals, final, given[:COMPARED])
@@ -163,12 +170,11 @@ def compile_model(
     graph = load(model, shapes=shapes)
     samples: list[list[Array]] = []
     if calibration is not None:
-        layouts = {getattr(node.op, "layout", None) for node in graph.nodes}
         inputs = [(value.name, value.type.shape) for value in graph.inputs]
         samples = read_samples(
             calibration,
             inputs,
-            channels_last="NCHW" not in layouts,
+            channels_last=any(has_channels_last(graph, value) for value in graph.inputs),
             mean=mean,
             std=std,
             limit=limit,
@@ -189,39 +195,43 @@ def write_compiled(
         force: whether that may be overwritten.
     """
     origin = Path(source)
+    sources = c_array(compiled.data, compiled.footprint.total) if folder is not None else {}
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot be made: {error.strerror}", where=str(folder)) from None
-    write_atomically(path, compiled.data, source=origin, force=force)
-    if folder is not None:
-        for name, text in c_array(compiled.data, compiled.footprint.total).items():
+        for name in sources:
+            expect_writable(folder / name)
+        for name, text in sources.items():
             write_atomically(folder / name, text.encode())
+    write_atomically(path, compiled.data, source=origin, force=force)
 
 
 def _calibration(
-    graph: Graph, samples: Sequence[Sequence[Array]], numbers: Numbers
+    model: Graph, lowered: Graph, samples: Sequence[Sequence[Array]], options: CompileOptions
 ) -> list[list[Array]]:
-    """The samples, in the layout of a lowered graph."""
+    """Samples for a model in the layout of its lowered form."""
     if not samples:
         raise UsageError(
-            f"{numbers.value} takes calibration samples",
-            where=graph.name,
+            f"{(options.numbers or Numbers.INT8).value} takes calibration samples",
+            where=model.name,
             hint="give some with --calibration, or use --float",
         )
     return [
-        [_placed(array, value) for array, value in zip(sample, graph.inputs, strict=True)]
+        [
+            _placed(array, value, value is not after and not options.keep_io_layout)
+            for array, value, after in zip(sample, model.inputs, lowered.inputs, strict=True)
+        ]
         for sample in samples
     ]
 
 
-def _placed(array: Array, value: Value) -> Array:
-    """A sample in the layout in which the compiled model takes it."""
-    shape = value.type.shape
-    if array.shape == shape:
+def _placed(array: Array, value: Value, moves: bool) -> Array:
+    """A sample for a model's input in the layout of the lowered model's."""
+    if array.shape != value.type.shape:
+        shapes = f"{dims(array.shape)}, not {dims(value.type.shape)}"
+        raise UsageError(f"a sample of '{value.name}' is {shapes}")
+    if not moves:
         return array
-    moved = array.transpose(last_channels(array.ndim))
-    if moved.shape != shape:
-        raise UsageError(f"a sample of '{value.name}' is {dims(array.shape)}, not {dims(shape)}")
-    return np.ascontiguousarray(moved)
+    return np.ascontiguousarray(array.transpose(last_channels(array.ndim)))

@@ -7,7 +7,8 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +16,15 @@ from types import ModuleType
 from typing import Any
 
 from irprune.backends.reference import run
-from irprune.backends.tflite.footprint import Footprint
+from irprune.backends.tflite.footprint import Footprint, footprint
 from irprune.frontends.load import load
 from irprune.frontends.tflite import read_tflite
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.types import Array, Bytes, Shape
 
-ARENA = 16
-"""Bytes of arena that TFLite-Micro is given for each byte of a file, beside a megabyte."""
+SPARE = 2**20
+"""Bytes of arena that TFLite-Micro is given beside what it is known to take."""
 
 
 class Kind(StrEnum):
@@ -48,9 +49,18 @@ class Runtime(ABC):
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    @abstractmethod
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """The outputs for an array for each input, of the model's types."""
+        """The outputs for an array for each input, of the model's types.
+
+        Raises:
+            UsageError: the runtime refuses to run the model.
+        """
+        with _refusals(self.kind, self.graph.name):
+            return self._run(arrays)
+
+    @abstractmethod
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs; with the runtime's own errors."""
 
 
 class Reference(Runtime):
@@ -58,8 +68,7 @@ class Reference(Runtime):
 
     kind = Kind.reference
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """See Runtime."""
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
         return list(run(self.graph, arrays))
 
 
@@ -75,8 +84,7 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 4
         self._session = package.InferenceSession(path, options)
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """See Runtime."""
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
         names = [value.name for value in self.graph.inputs]
         found: list[Array] = self._session.run(None, dict(zip(names, arrays, strict=True)))
         return found
@@ -96,8 +104,7 @@ class LiteRT(Runtime):
         )
         self._interpreter.allocate_tensors()
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """See Runtime."""
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
         details = self._interpreter.get_input_details()
         for detail, array in zip(details, arrays, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
@@ -116,11 +123,10 @@ class Micro(Runtime):
         package = _package("tflite_micro.python.tflite_micro.runtime")
         data = path.read_bytes()
         self._interpreter = package.Interpreter.from_bytes(
-            data, arena_size=ARENA * len(data) + 2**20
+            data, arena_size=footprint(data).total + SPARE
         )
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """See Runtime."""
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
         for index, array in enumerate(arrays):
             self._interpreter.set_input(array, index)
         self._interpreter.invoke()
@@ -160,11 +166,22 @@ def open_runtime(
     kinds = _RUNTIMES.get(suffix, {})
     if wanted is Kind.reference or not kinds:
         return Reference(graph)
-    kind = wanted if wanted in kinds else next(iter(kinds))
-    assert kind is not None
-    try:
+    kind = wanted if wanted is not None and wanted in kinds else next(iter(kinds))
+    with _refusals(kind, model):
         return kinds[kind](path, graph)
-    except (RuntimeError, ValueError) as error:
+
+
+@contextmanager
+def _refusals(kind: Kind, model: str) -> Iterator[None]:
+    """Say of a runtime's errors which model it does not take."""
+    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError)
+    if kind is Kind.onnxruntime:
+        state = _package("onnxruntime.capi.onnxruntime_pybind11_state")
+        own = (found for found in vars(state).values() if isinstance(found, type))
+        errors += tuple(found for found in own if issubclass(found, Exception))
+    try:
+        yield
+    except errors as error:
         why = str(error).splitlines()[0] if str(error) else "no reason given"
         raise UsageError(f"{kind} refuses it: {why}", where=model) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,20 @@ IMAGES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Suffixes of the files that are taken for images."""
+
+_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
+"""Pixels of at most 8 bits a channel, which Pillow converts without clipping."""
+
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy and zipfile raise for files that are damaged, encrypted or of another kind."""
 
 Input = tuple[str, Shape]
 """The name and the shape of an input."""
@@ -83,10 +98,11 @@ def _arrays(path: Path, inputs: Sequence[Input]) -> Iterator[Sample]:
     if len(counts) > 1:
         raise UsageError(f"has different numbers of samples for its inputs: {sorted(counts)}")
     for number in range(counts.pop()):
-        yield [
-            np.ascontiguousarray(array[number], np.float32).reshape(shape)
-            for array, (_, shape) in zip(arrays, inputs, strict=True)
-        ]
+        with np.errstate(over="ignore"):  # what single precision cannot hold is found not finite
+            yield [
+                np.ascontiguousarray(array[number], np.float32).reshape(shape)
+                for array, (_, shape) in zip(arrays, inputs, strict=True)
+            ]
 
 
 def _loaded(path: Path, inputs: Sequence[Input]) -> list[Array]:
@@ -97,7 +113,7 @@ def _loaded(path: Path, inputs: Sequence[Input]) -> list[Array]:
         content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except _DAMAGED:
         raise UsageError(f"is damaged, or no {path.suffix} file of numbers") from None
     if isinstance(content, np.ndarray):
         if len(inputs) > 1:
@@ -120,9 +136,12 @@ def _named(content: Mapping[str, Array], inputs: Sequence[Input]) -> list[Array]
 
 def _read(content: Mapping[str, Array], name: str) -> Array:
     try:
-        return content[name]
-    except (ValueError, zipfile.BadZipFile):
+        found = content[name]
+    except _DAMAGED:
         raise UsageError(f"array '{name}' is damaged, or not of numbers") from None
+    if not isinstance(found, np.ndarray):  # a file of another kind among the arrays
+        raise UsageError(f"'{name}' is no array")
+    return found
 
 
 def _along_samples(array: Array, name: str, shape: Shape) -> Array:
@@ -183,6 +202,11 @@ def _pixels(path: Path, size: tuple[int, int], channels: int) -> Array:
         raise UsageError("images need Pillow", hint="pip install 'irprune[images]'") from None
     try:
         with Image.open(path) as image:
+            if image.mode not in _MODES:
+                kinds = ", ".join(sorted(_MODES))
+                raise UsageError(
+                    f"{path.name} has pixels of kind {image.mode}", hint=f"convert it to {kinds}"
+                )
             mode = "L" if channels == 1 else "RGB"
             resized = image.convert(mode).resize(size, Image.Resampling.BILINEAR)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):

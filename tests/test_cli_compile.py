@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from irprune.frontends.tflite import read_tflite, read_tflite_file
 from tests.exporting import exported, make_distinct
@@ -135,13 +137,56 @@ def test_bad_input_leaves_no_file(model: Path, samples: Path, tmp_path: Path) ->
     fails(2, "int8 takes calibration samples", "-o", out)
     fails(2, "is 4x3x8x8; wanted are samples of 3x8x10", *given, tmp_path / "wrong.npy")
     fails(2, "sample 2 of 'input.1' is not finite", *given, tmp_path / "nan.npy")
+    fails(2, "input 'input.1' is 0 on every", *given, tmp_path / "zero.npy")
     fails(2, "No such file", *given, tmp_path / "none.npy")
+    (tmp_path / "src" / "model.h").mkdir(parents=True)
+    fails(2, "model.h: is no file", *given, samples, "--c-array", tmp_path / "src")
+    fails(2, "--float takes no --calibration", *given, samples, "--float")
+    fails(2, "--mean and --std are for images", "-o", out, "--float", "--mean", 0.5)
     fails(1, "bytes of SRAM, there are 100", *given, samples, "--sram", 100)
     fails(1, "bytes of flash, there are 1,000", *given, samples, "--flash", "1KB")
     fails(2, "--float and --int8 exclude each other", "-o", out, "--float", "--int8")
     fails(2, "must end in .tflite", "-o", tmp_path / "model.bin", "--float")
     fails(2, "No such file", "-o", tmp_path / "none" / "model.tflite", "--float")
     fails(2, "--output", "--float")
+
+
+def cube(tmp_path: Path) -> Path:
+    """A model whose images are as deep as high and wide."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+    exported(net.eval(), (torch.ones(1, 8, 8, 8),), tmp_path / "cube.onnx")
+    return tmp_path / "cube.onnx"
+
+
+def test_cubes_are_not_taken_for_another_layout(tmp_path: Path) -> None:
+    model, data = cube(tmp_path), tmp_path / "data.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(8, 8, 8, 8)).astype(np.float32))
+    for options, tolerance in ((["--float"], "1e-4"), (["--calibration", str(data)], "0.1")):
+        out = tmp_path / "cube.tflite"
+        report = json.loads(compiled(model, "-o", out, *options, "--json"))
+        assert all(layer["sqnr_db"] > 25 for layer in report["layers"])
+        args = ["verify", str(model), str(out), "--data", str(data), "--tolerance", tolerance]
+        done = irprune(*args)
+        assert done.returncode == 0, done.stdout
+
+
+def test_not_a_number_is_a_difference(tmp_path: Path) -> None:
+    """The logarithm of what is below 0 is NaN, in the second output."""
+    x = onnx.helper.make_tensor_value_info("x", 1, [1, 4])
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [1, 4]) for name in "ab"]
+    nodes = [onnx.helper.make_node("Abs", ["x"], ["a"]), onnx.helper.make_node("Log", ["x"], ["b"])]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "nan", [x], ends),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, tmp_path / "nan.onnx")
+    path = str(tmp_path / "nan.onnx")
+    done = irprune("verify", path, path, "--tolerance", "1", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)["outputs"]
+    assert [output["largest"] for output in found] == [0.0, None]
 
 
 def test_bad_comparisons(model: Path, tmp_path: Path) -> None:

@@ -124,7 +124,10 @@ def quantize(call: Call) -> Record:
     """QUANTIZE; between integers it requantizes. Halves are rounded away from zero."""
     op = call.node.op
     assert isinstance(op, ops.Quantize)
-    require(call.x.type.quant is not None or op.halves == "away", "halves rounded to even")
+    require(
+        call.x.type.quant is not None or op.halves == "away",
+        "halves rounded to even, as in ONNX: compile the float model",
+    )
     _expect_per_tensor(op.quant)
     return Record("QUANTIZE", (call.x,), "QuantizeOptions")
 

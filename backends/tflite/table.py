@@ -65,6 +65,19 @@ def arithmetic(kind: str, options: str, call: Call) -> Record:
     return Record(kind, call.node.inputs, options, fields)
 
 
+RANKS: Mapping[str, int] = {
+    "BATCH_MATMUL": 5,
+    "BROADCAST_TO": 5,
+    "CONCATENATION": 6,
+    "PAD": 5,
+    "PADV2": 5,
+    "PRELU": 4,
+    "SLICE": 5,
+    "STRIDED_SLICE": 4,
+    "TRANSPOSE": 5,
+}
+"""The most axes for which TFLite-Micro has kernels, where it has a limit; beyond, some abort."""
+
 TABLE: Mapping[type[Op], Row] = {
     ops.Abs: Row(partial(plain, "ABS"), INT16),
     ops.Add: Row(partial(arithmetic, "ADD", "AddOptions"), ALL),
@@ -137,9 +150,13 @@ def record(graph: Graph, node: Node) -> Record:
         missing = sorted(t.value for t in types if not has_kernel(op, t))
         require(not missing, f"TFLite-Micro has no {name} in {', '.join(missing)}")
     try:
-        return row.write(Call(graph, node))
+        found = row.write(Call(graph, node))
     except UnsupportedOp as error:
         raise UnsupportedOp(f"TFLite-Micro has no {name} with {error.what}") from None
+    rank = max(operand.type.rank for operand in (*found.operands, *node.outputs) if operand)
+    most = RANKS.get(found.kind, rank)
+    require(rank <= most, f"TFLite-Micro has no {name} of {rank} axes, {most} at the most")
+    return found
 
 
 def _key(op: Op) -> type[Op]:

@@ -72,7 +72,9 @@ def devices(
     print_devices(console())
 
 
-def _report(model: str, texts: list[str] | None, as_: CountAs | None, exclude_inputs: bool) -> Report:
+def _report(
+    model: str, texts: list[str] | None, as_: CountAs | None, exclude_inputs: bool
+) -> Report:
     from irprune.frontends.load import load
     from irprune.report.report import analyze as analyze_graph
 

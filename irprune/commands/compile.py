@@ -77,13 +77,21 @@ def compile_(
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     if output.suffix != ".tflite":
         raise UsageError("must end in .tflite", where=str(output))
+    if float_ and calibration is not None:
+        raise UsageError("--float takes no --calibration")
+    if calibration is None and (mean or std):
+        raise UsageError("--mean and --std are for images: name a folder with --calibration")
     _, budget = limits(device, sram, flash)
     from irprune.backends import compile as backend
+    from irprune.backends.c_array import FILES
     from irprune.backends.files import expect_writable
     from irprune.passes.analysis.calibration import Method
     from irprune.report.terminal import console, working
 
     expect_writable(output, source=Path(model), force=force)
+    if c_array is not None and c_array.is_dir():
+        for name in FILES:
+            expect_writable(c_array / name)
     options = backend.CompileOptions(
         numbers=backend.Numbers(chosen[0]) if chosen else None,
         method=Method(method),
@@ -132,6 +140,8 @@ def verify(
     ONNX runs in onnxruntime, TFLite in TFLite-Micro, other models in irprune's interpreter. Exits
     with 1 where a difference is larger than the tolerance.
     """
+    if data is None and (mean or std):
+        raise UsageError("--mean and --std are for images: name a folder with --data")
     from irprune.backends.runtimes import Kind
     from irprune.backends.verify import compare
     from irprune.report.terminal import console, working

@@ -25,9 +25,12 @@ def print_comparison(out: Console, found: Comparison) -> None:
 
 
 def comparison_as_json(found: Comparison) -> str:
-    """The comparison; a ratio without noise is null."""
+    """The comparison; what is not finite is null: a difference from NaN, a ratio without noise."""
     outputs = [
-        asdict(output) | {"sqnr": output.sqnr if math.isfinite(output.sqnr) else None}
+        {
+            name: None if isinstance(figure, float) and not math.isfinite(figure) else figure
+            for name, figure in asdict(output).items()
+        }
         for output in found.outputs
     ]
     arenas = [
@@ -54,7 +57,7 @@ def _differences(found: Comparison) -> Table:
 
 
 def _figures(output: Difference) -> tuple[str, str, str, str]:
-    ratio = f"{output.sqnr:.1f} dB" if math.isfinite(output.sqnr) else "equal"
+    ratio = "equal" if output.largest == 0 else f"{output.sqnr:.1f} dB"
     share = "-" if output.agreement is None else f"{100 * output.agreement:.1f} %"
     return f"{output.largest:.3g}", f"{output.mean:.3g}", ratio, share
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from irprune.ir import ops
 from irprune.ir.errors import UsageError
 from irprune.ir.evaluate import evaluate
 from irprune.ir.graph import Graph, Node, Value, readers
-from irprune.ir.types import Array
+from irprune.ir.types import Array, DType
 
 BINS = 2048
 """Bars of a histogram, as many as in TensorRT's calibration (Migacz, GTC 2017)."""
@@ -39,7 +40,7 @@ class Method(Enum):
     PERCENTILE = "percentile"
     """What holds all but one element of ten thousand."""
     MSE = "mse"
-    """What makes the mean squared error of 8-bit integers least."""
+    """What makes the mean squared error of the integers least."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ NOTHING = Range(math.inf, -math.inf)
 
 
 def calibrate(
-    graph: Graph, samples: Sequence[Sequence[Array]], method: Method = Method.MINMAX
+    graph: Graph,
+    samples: Sequence[Sequence[Array]],
+    method: Method = Method.MINMAX,
+    dtype: DType = DType.I8,
 ) -> Mapping[Value, Range]:
     """The range of each float value that is no constant.
 
@@ -67,6 +71,7 @@ def calibrate(
         graph: the graph to run, on reals.
         samples: arrays for the graph's inputs, a sample at a time.
         method: how samples make a range.
+        dtype: the integers that are to hold it.
 
     Raises:
         UsageError: there are no samples, or an activation is not finite on one of them.
@@ -81,7 +86,9 @@ def calibrate(
             return {value: _moving_average(found) for value, found in bounds.items()}
         case Method.PERCENTILE | Method.MSE:
             counts = _histograms(graph, samples, bounds)
-            choose = _percentile if method is Method.PERCENTILE else _least_error
+            steps = 2 ** (8 * dtype.itemsize) - 1
+            least_error = partial(_least_error, steps=steps)
+            choose = _percentile if method is Method.PERCENTILE else least_error
             return {v: choose(counts[v], _whole(found)) for v, found in bounds.items()}
     return {value: _whole(found) for value, found in bounds.items()}
 
@@ -160,9 +167,14 @@ def _histograms(
     for sample in samples:
         for value, array in _observed(graph, sample, makers):
             span = (whole[value].low, whole[value].high)
-            if array.size and span[0] < span[1]:
-                counts[value] += np.histogram(array, BINS, span)[0]
+            if array.size and _is_divisible(*span):
+                counts[value] += np.histogram(array.astype(np.float64), BINS, span)[0]
     return counts
+
+
+def _is_divisible(low: float, high: float) -> bool:
+    """Whether there are numbers enough between two for the edges of bars."""
+    return high - low > 4 * BINS * max(math.ulp(low), math.ulp(high))
 
 
 def _percentile(counts: Array, whole: Range) -> Range:
@@ -178,8 +190,8 @@ def _percentile(counts: Array, whole: Range) -> Range:
     return Range(float(edges[first]), float(edges[BINS - last]))
 
 
-def _least_error(counts: Array, whole: Range) -> Range:
-    """Of shares of the range, each clipped and rounded to 256 steps, the one of least error."""
+def _least_error(counts: Array, whole: Range, steps: int) -> Range:
+    """Of shares of the range, each clipped and rounded to so many steps, that of least error."""
     if counts.sum() == 0:
         return whole
     edges = np.linspace(whole.low, whole.high, BINS + 1)
@@ -187,7 +199,7 @@ def _least_error(counts: Array, whole: Range) -> Range:
     best, least = whole, math.inf
     for share in SHARES:
         low, high = min(whole.low * share, 0.0), max(whole.high * share, 0.0)
-        step = (high - low) / 255
+        step = (high - low) / steps
         if step <= 0:
             continue
         rounded = np.rint(np.clip(centres, low, high) / step) * step

@@ -18,6 +18,7 @@ from irprune.ir.ops.conv import (
 )
 from irprune.ir.ops.pool import Pool
 from irprune.passes.rewrite.formula import Formula, spell
+from irprune.passes.rewrite.scales import quantized_constant
 
 NONE: Padding = ((0, 0), (0, 0))
 
@@ -122,7 +123,11 @@ def _average_pool(f: Formula) -> None:
     # Windows are the same for every image and channel.
     larger = area / divisor[0, 0]
     shape = (1, 1, *larger.shape) if op.layout == "NCHW" else (1, *larger.shape, 1)
-    factor = f.constant("larger", larger.reshape(shape).astype(f.x.type.dtype.numpy))
+    array, t = larger.reshape(shape), f.x.type
+    if t.quant is None:
+        factor = f.constant("larger", array.astype(t.dtype.numpy))
+    else:
+        factor = f.constant("larger", *quantized_constant(array, t.dtype))
     mean = f.add(with_attributes(valid, activation=None), padded)
     f.end(ops.Mul(op.activation), mean, factor)
 

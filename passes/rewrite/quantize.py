@@ -55,13 +55,14 @@ def quantize(
         has_kernel: whether the runtime has an operator for activations of a type.
 
     Raises:
-        UsageError: an output is 0 on all samples, weights are all 0, or the scales of a layer
-            are too far apart for its arithmetic; the error names the node.
+        UsageError: an input or output is 0 on all samples, weights are all 0, or the scales of a
+            layer are too far apart for its arithmetic; the error names the node.
     """
-    for value in graph.outputs:
+    ends = [("input", v) for v in graph.inputs] + [("output", v) for v in graph.outputs]
+    for end, value in ends:
         if value in ranges and ranges[value].low == ranges[value].high == 0:
             raise UsageError(
-                f"output '{value.name}' is 0 on every calibration sample, which gives it no scale",
+                f"{end} '{value.name}' is 0 on every calibration sample, which gives it no scale",
                 where=graph.name,
                 hint="give other samples",
             )

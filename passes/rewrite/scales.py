@@ -68,15 +68,15 @@ def activation_quant(found: Range, dtype: DType) -> Quant:
     """The quantization of reals in a range, which is widened to hold 0.
 
     Eight bits are asymmetric, sixteen symmetric around a zero point of 0. What is 0 throughout is
-    so in any scale.
+    so in any scale; what is too small for any is 0.
     """
     low, high = min(found.low, 0.0), max(found.high, 0.0)
     if low == high:
         low, high = 0.0, 1.0
     least, most = dtype.limits
     if dtype is DType.I16:
-        return Quant((_single(max(-low, high) / most),), (0,))
-    step = _single((high - low) / (most - least))
+        return Quant((_step(max(-low, high) / most),), (0,))
+    step = _step((high - low) / (most - least))
     return Quant((step,), (int(np.clip(round(least - low / step), least, most)),))
 
 
@@ -147,6 +147,11 @@ def _shares(node: Node) -> bool:
     return op.keeps_quantization or isinstance(
         op, ops.AveragePool2d | ops.Concat | ops.Resize | ops.Relu6
     )
+
+
+def _step(real: float) -> float:
+    """A scale of at least the smallest that has all digits of its precision."""
+    return max(_single(real), float(np.finfo(np.float32).tiny))
 
 
 def _single(real: float) -> float:

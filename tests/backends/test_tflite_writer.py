@@ -174,6 +174,21 @@ def test_what_micro_lacks_is_named_all_at_once() -> None:
     assert "relu" not in message
 
 
+def test_ranks_that_micro_lacks() -> None:
+    """The most axes are those that TFLite-Micro runs."""
+    for rank in (5, 6):
+        b = Builder("deep")
+        x = b.input("x", tuple(range(1, rank + 1)))
+        graph = b.finish([b.add(ops.Transpose(tuple(range(rank))[::-1]), x, name="turn")])
+        if rank == 6:
+            with pytest.raises(UnsupportedOp, match="Transpose of 6 axes, 5 at the most"):
+                write_tflite(graph)
+        else:
+            arrays = random_inputs(graph)
+            (found,) = Micro(write_tflite(graph))(*arrays)
+            np.testing.assert_array_equal(found, run(graph, arrays)[0])
+
+
 def test_types_that_micro_lacks() -> None:
     b = Builder("half")
     graph = b.finish([b.add(ops.Relu(), b.input("x", (1, 4), DType.F16), name="relu")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,9 @@ def test_what_is_no_data(tmp_path: Path) -> None:
     refused(tmp_path / "ab.npz", TWO, "has no array 'b': it has a, c")
     np.savez(tmp_path / "ab.npz", a=np.zeros((4, 2)), b=np.zeros((5, 3)))
     refused(tmp_path / "ab.npz", TWO, r"different numbers of samples for its inputs: \[4, 5\]")
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
+        archive.writestr("x", "no array")
+    refused(tmp_path / "other.npz", [("x", (1, 2))], "'x' is no array")
     np.save(tmp_path / "empty.npy", np.zeros((0, 3, 4, 5)))
     refused(tmp_path / "empty.npy", ONE, "has no samples")
     np.save(tmp_path / "words.npy", np.array(["a", "b", "c"]))
@@ -99,6 +103,8 @@ def test_what_is_no_data(tmp_path: Path) -> None:
         array[1, 0, 0, 0] = number
         np.save(tmp_path / "nan.npy", array)
         refused(tmp_path / "nan.npy", ONE, "sample 1 of 'x' is not finite")
+    np.save(tmp_path / "large.npy", np.full((2, 3, 4, 5), 1e300))
+    refused(tmp_path / "large.npy", ONE, "sample 0 of 'x' is not finite")
 
 
 def test_folders_that_are_no_data(tmp_path: Path) -> None:
@@ -106,6 +112,9 @@ def test_folders_that_are_no_data(tmp_path: Path) -> None:
         read(tmp_path, ONE)
     (tmp_path / "broken.png").write_text("no image")
     with pytest.raises(UsageError, match=r"broken\.png is no image that can be read"):
+        read(tmp_path, ONE)
+    Image.new("I;16", (9, 7)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"a\.png has pixels of kind I;16"):
         read(tmp_path, ONE)
     Image.new("RGB", (9, 7)).save(tmp_path / "a.png")
     with pytest.raises(UsageError, match="for a model with one input, which takes images"):

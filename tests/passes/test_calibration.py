@@ -9,7 +9,7 @@ from irprune.ir import ops
 from irprune.ir.build import Builder
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Value
-from irprune.ir.types import Array
+from irprune.ir.types import Array, DType
 from irprune.passes.analysis.calibration import Method, Range, calibrate
 
 
@@ -88,6 +88,27 @@ def test_infinite_padding_has_no_part_in_it() -> None:
 def test_values_that_do_not_vary(method: Method) -> None:
     found = ranges_of(doubling(2), [singles(0, 0)], method)
     assert found["x"] == Range(0, 0)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_values_that_hardly_vary(method: Method) -> None:
+    """Between neighbours of single precision there is no room for the edges of bars."""
+    near = float(np.nextafter(np.float32(1), np.float32(2)))
+    found = ranges_of(doubling(2), [singles(1, near)], method)
+    assert found["x"].high == near
+
+
+def test_wider_integers_are_clipped_less() -> None:
+    """Their steps are so fine that what is rare costs more to leave out than to hold."""
+    rare = np.random.default_rng(0).laplace(size=200_000).astype(np.float32)
+    graph = doubling(200_000)
+    eight, sixteen = (
+        calibrate(graph, [[rare]], Method.MSE, dtype)[graph.inputs[0]]
+        for dtype in (DType.I8, DType.I16)
+    )
+    whole = rare.max() - rare.min()
+    assert eight.high - eight.low < 0.9 * whole
+    assert sixteen.high - sixteen.low > 0.98 * whole
 
 
 def test_what_cannot_be_calibrated() -> None:

@@ -17,7 +17,7 @@ from irprune.ir.graph import Graph, Value
 from irprune.ir.op import OPS, Op
 from irprune.ir.ops.conv import Padding
 from irprune.ir.ops.recurrent import Direction
-from irprune.ir.types import Array, Shape
+from irprune.ir.types import Array, DType, Quant, Shape
 from irprune.passes.pipeline import Pass, deployed, lowering, run
 from irprune.passes.rewrite.explicit_padding import explicit_padding
 from irprune.passes.rewrite.fold_scales import fold_scales
@@ -93,6 +93,11 @@ def test_averages_of_what_is_inside() -> None:
     """Padding that is not SAME and does not count: each window is weighed."""
     pool = ops.AveragePool2d((3, 3), (2, 2), ((1, 1), (1, 1)), layout="NHWC")
     after = assert_keeps(explicit_padding, single(pool, (1, 8, 8, 2)), 1e-6)
+    assert kinds(after) == ["Pad", "AveragePool2d", "Mul"]
+    b, quant = Builder("integers"), Quant((0.1,), (3,))
+    x = b.input("x", (1, 8, 8, 2), DType.I8, quant)
+    integers = b.finish([b.add(pool, x, quant=quant)])
+    after = assert_keeps(explicit_padding, integers, 1.0)
     assert kinds(after) == ["Pad", "AveragePool2d", "Mul"]
     counting = ops.AveragePool2d((3, 3), (2, 2), ((1, 1), (1, 1)), count_padding=True)
     after = assert_keeps(explicit_padding, single(counting, (1, 2, 8, 8)), 1e-6)
