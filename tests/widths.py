@@ -15,6 +15,7 @@ from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Array
 from irprune.passes.analysis.channels import channels
 from irprune.passes.rewrite.apply_widths import kept_channels
+from irprune.passes.rewrite.drop_dead import drop_dead
 
 
 def random_plan(graph: Graph, rng: np.random.Generator, least: float = 0.0) -> Plan:
@@ -32,6 +33,7 @@ def random_plan(graph: Graph, rng: np.random.Generator, least: float = 0.0) -> P
 def run_masked(graph: Graph, plan: Plan, inputs: Sequence[Array]) -> list[Array]:
     """The graph's outputs with what the plan removes held at zero, everywhere."""
     kept = kept_channels(graph, plan)
+    graph = drop_dead(graph)
     live = {value: masked(value, array, kept[value]) for value, array in graph.constants.items()}
     live.update(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -54,6 +54,10 @@ def expect_plain(path: str, tensor: torch.Tensor, model: str) -> None:
 _Place = tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
+Make = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+Elements = Mapping[Value, torch.Tensor]
+
+
 class Constants:
     """Makes constant tensors values of a graph.
 
@@ -67,6 +71,7 @@ class Constants:
         # The tensor is kept beside its value: were it freed, another could get its address.
         self._values: dict[_Place, tuple[torch.Tensor, Value]] = {}
         self._derived: dict[tuple[_Place, ...], torch.Tensor] = {}
+        self._made: dict[_Place, tuple[Make, Sequence[torch.Tensor]]] = {}
 
     def register(self, name: str, tensor: torch.Tensor) -> None:
         """Let the tensor, and every view of it, be known by this name; the first name stays."""
@@ -95,21 +100,36 @@ class Constants:
 
     def derived(
         self,
-        make: Callable[[Sequence[torch.Tensor]], torch.Tensor],
+        make: Make,
         parts: Sequence[torch.Tensor],
         name: str,
     ) -> Value:
         """The value of what ``make`` computes from tensors, the same for the same tensors.
 
         Args:
-            make: computes one tensor; always the same function for the same tensors.
+            make: moves the elements of tensors to one; always the same function for the same.
             parts: tensors with data.
             name: the value's name where the first of them has none.
         """
         places = tuple(map(_place, parts))
         if places not in self._derived:
             self._derived[places] = make(parts)
+            self._made[_place(self._derived[places])] = (make, parts)
         return self.value(self._derived[places], self.name_of(parts[0]) or name)
+
+    def elements(self, numbers: Callable[[torch.Tensor], torch.Tensor | None]) -> Elements:
+        """Of each value that consists of elements of known tensors, their numbers.
+
+        Args:
+            numbers: for a tensor the numbers of its elements, in its shape; None for an unknown.
+        """
+        found = {}
+        for place, (tensor, value) in self._values.items():
+            make, parts = self._made.get(place, (None, (tensor,)))
+            known = [n for n in map(numbers, parts) if n is not None]
+            if len(known) == len(parts):
+                found[value] = make(known) if make is not None else known[0]
+        return found
 
 
 def _place(tensor: torch.Tensor) -> _Place:

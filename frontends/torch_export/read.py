@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,6 +81,59 @@ def read_torch(
     return _Reader(prepare(export(model, example_inputs), type(model).__name__)).read()
 
 
+@dataclass(frozen=True)
+class Traced:
+    """A module's graph, and where its constants come from.
+
+    Attributes:
+        graph: the graph.
+        tensors: of each parameter and buffer, by its path, the numbers of its elements in its own
+            shape; tied ones have the same.
+        elements: of each constant of the graph that is made of those, their numbers in its shape.
+    """
+
+    graph: Graph
+    tensors: Mapping[str, torch.Tensor]
+    elements: Mapping[Value, torch.Tensor]
+
+
+def trace(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> Traced:
+    """A module's graph (``read_torch``), and which elements of its tensors are in which constant.
+
+    Raises:
+        UsageError, InvalidModel, UnsupportedOp, InvalidType: as ``read_torch`` does.
+    """
+    reader = _Reader(prepare(export(module, example_inputs), type(module).__name__))
+    graph = reader.read()
+    named: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    named |= dict(module.named_buffers(remove_duplicate=False))
+    number = _Numbers(named.values())
+    tensors = {path: n for path, t in named.items() if (n := number(t)) is not None}
+    return Traced(graph, tensors, reader.constants.elements(number))
+
+
+class _Numbers:
+    """Numbers the elements of tensors by where they lie in memory."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._first: dict[int, int] = {}
+        count = 0
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._first:
+                self._first[storage.data_ptr()] = count
+                count += storage.nbytes()
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The numbers of a tensor's elements; None where it lies elsewhere."""
+        storage, size = tensor.untyped_storage(), tensor.element_size()
+        first = self._first.get(storage.data_ptr())
+        if first is None or not tensor.numel():
+            return None
+        whole = torch.arange(first, first + storage.nbytes(), size)
+        return whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
 class _Reader:
     """Walks the nodes of one program."""
 
@@ -87,7 +141,7 @@ class _Reader:
         self._program = program
         self._name = program.name
         self._builder = Builder(self._name)
-        self._constants = Constants(self._builder)
+        self.constants = Constants(self._builder)
         self._operands: dict[fx.Node, Result] = {}
         self._unsupported = Unsupported()
         self._refused: set[str] = set()
@@ -106,7 +160,7 @@ class _Reader:
 
     def _read_placeholders(self) -> None:
         for path, tensor in self._program.tensors.items():
-            self._constants.register(path, tensor)
+            self.constants.register(path, tensor)
         for node, path in self._program.constants.items():
             self._operands[node] = self._program.tensors[path]
         for node in self._program.inputs:
@@ -155,7 +209,7 @@ class _Reader:
         bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
         bound |= dict(zip((a.name for a in schema.arguments), args, strict=False))
         name = self._node_name(node)
-        call = Call(self._builder, self._constants, node, self._operands, name, source)
+        call = Call(self._builder, self.constants, node, self._operands, name, source)
         return _checked(node, lowering(call, **(bound | kwargs)))
 
     def _resolved(self, argument: object) -> Any:
@@ -181,7 +235,7 @@ class _Reader:
     def _output(self, node: fx.Node) -> Value:
         operand = self._operands[node]
         if isinstance(operand, torch.Tensor):
-            return self._constants.value(operand, node.name)
+            return self.constants.value(operand, node.name)
         assert isinstance(operand, Value)
         return operand
 

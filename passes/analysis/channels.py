@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from irprune.ir.analysis import analysis
 from irprune.ir.channels import Axes, Product, Ties
 from irprune.ir.graph import Graph, Value, producers, readers
 from irprune.ir.types import Array
+from irprune.passes.rewrite.drop_dead import drop_dead
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -51,7 +52,8 @@ class Channels:
     """The channels of a graph.
 
     Attributes:
-        axes: of each value and axis, the number of the unit that each index belongs to.
+        axes: of each value and axis, the number of the unit that each index belongs to; of values
+            that reach no output there is none.
         groups: those that may be removed and those that are frozen, in the order of the graph.
             What no weights belong to, such as height and width, is in none.
         reasons: (units,), why each unit stays; empty where it need not.
@@ -86,7 +88,7 @@ def _spoken(graph: Graph) -> tuple[Ties, dict[Value, Axes]]:
         value: tuple(map(ties.fresh, value.type.shape))
         for value in (*graph.inputs, *graph.constants)
     }
-    for node in graph.nodes:
+    for node in drop_dead(graph).nodes:  # the others tie what need not be
         ties.node = node.name
         shapes = [value.type.shape for value in node.outputs]
         made = node.op.channels(ties, [axes[v] for v in node.inputs], shapes)
@@ -253,21 +255,37 @@ def _described(
         for key, times in zip(labels.tolist(), occurrence.times[first].tolist(), strict=True):
             found.setdefault(key, {}).update(dict.fromkeys(occurrence.places, times))
     when = {value: i for i, value in enumerate(axes)}
-    makers = producers(graph)
     groups = []
     for key, unordered in found.items():
         places = dict(sorted(unordered.items(), key=lambda item: (when[item[0][0]], item[0][1])))
-        value, axis = next((p for p in places if p[0] in makers), next(iter(places)))
+        layers = _layers(graph, places)
+        value, axis = _leader(graph, places, layers)
         at = np.flatnonzero(label[axes[value][axis]] == key)
         why = reasons[int(axes[value][axis][at[0]])]
-        if why and len({v in graph.constants for v, _ in places}) < 2:
-            continue  # height, width and the like
         units, indices = _by_unit(axes[value][axis][at], at)
+        if not why and len(units) == 1:
+            why = "nothing would be left without its only unit"
+        if why and not _has_weights(graph, places, layers):
+            continue  # height, width and the like
         name = _name(graph, value, axis, at)
-        layers = _layers(graph, places)
         groups.append(Group(name, units, (value, axis), indices, places, layers, why))
     groups.sort(key=lambda g: (when[g.place[0]], g.place[1], int(g.indices[0, 0])))
     return _named_apart(groups)
+
+
+def _leader(graph: Graph, places: Iterable[Place], layers: Sequence[str]) -> Place:
+    """Where channels are counted: at what the first layer makes, or else at what is made first."""
+    makers = producers(graph)
+    made = [place for place in places if place[0] in makers]
+    by_layers = (place for place in made if makers[place[0]].name in layers)
+    return next(by_layers, made[0] if made else next(iter(places)))
+
+
+def _has_weights(graph: Graph, places: Mapping[Place, int], layers: Sequence[str]) -> bool:
+    """Whether slices of parameters belong to the indices; a window's own are none."""
+    kinds = {value in graph.constants for value, _ in places}
+    single = all(value.type.shape[axis] == 1 for value, axis in places)
+    return len(kinds) == 2 and (bool(layers) or not single)
 
 
 def _name(graph: Graph, value: Value, axis: int, at: Array) -> str:
@@ -293,16 +311,14 @@ def _layers(graph: Graph, places: Mapping[Place, int]) -> tuple[str, ...]:
 def _named_apart(groups: Sequence[Group]) -> tuple[Group, ...]:
     """The groups, each under a name of its own: the first keeps the one it has, others a number."""
     taken = {group.name for group in groups}
-    seen: set[str] = set()
-    apart = []
-    for group in groups:
+    names: dict[Group, str] = {}
+    for group in sorted(groups, key=lambda group: bool(group.frozen)):  # free ones come first
         name, count = group.name, 0
-        while name in seen or (count and name in taken):
+        while name in names.values() or (count and name in taken):
             count += 1
             name = f"{group.name}:{count}"
-        seen.add(name)
-        apart.append(replace(group, name=name) if count else group)
-    return tuple(apart)
+        names[group] = name
+    return tuple(replace(group, name=names[group]) for group in groups)
 
 
 def _by_unit(units: Array, at: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from irprune.ir.channels import Kept, kept_shape
 from irprune.ir.errors import InvalidPlan
-from irprune.ir.graph import Graph, Node, Value, values
+from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Array, TensorType
 from irprune.ir.verify import verify
@@ -34,6 +34,7 @@ def apply_widths(graph: Graph, plan: Plan) -> Graph:
     kept = kept_channels(graph, plan)
     if all(axis.all() for axes in kept.values() for axis in axes):
         return graph
+    live = drop_dead(graph)
     moved = {value: _cut(value, axes) for value, axes in kept.items()}
     nodes = tuple(
         Node(
@@ -43,17 +44,17 @@ def apply_widths(graph: Graph, plan: Plan) -> Graph:
             node.name,
             node.source,
         )
-        for node in graph.nodes
+        for node in live.nodes
     )
-    constants = {moved[v]: _sliced(array, kept[v]) for v, array in graph.constants.items()}
+    constants = {moved[v]: _sliced(array, kept[v]) for v, array in live.constants.items()}
     outputs = tuple(moved[v] for v in graph.outputs)
-    after = drop_dead(Graph(graph.name, graph.inputs, outputs, nodes, constants))
+    after = Graph(graph.name, graph.inputs, outputs, nodes, constants)
     verify(after)
     return after
 
 
 def kept_channels(graph: Graph, plan: Plan) -> Mapping[Value, Kept]:
-    """Of each value and axis which indices stay.
+    """Of each value that reaches an output, for each axis, which indices stay.
 
     Raises:
         InvalidPlan: as ``apply_widths`` does.
@@ -63,11 +64,11 @@ def kept_channels(graph: Graph, plan: Plan) -> Mapping[Value, Kept]:
     stays[list(removed_units(graph, plan))] = False
     by_array: dict[int, Array] = {}
     kept = {}
-    for value in values(graph):
-        for units in found.axes[value]:
+    for value, axes in found.axes.items():
+        for units in axes:
             if id(units) not in by_array:
                 by_array[id(units)] = stays[units]
-        kept[value] = tuple(by_array[id(units)] for units in found.axes[value])
+        kept[value] = tuple(by_array[id(units)] for units in axes)
     return kept
 
 

@@ -1,0 +1,1 @@
+"""The torch side: what was learned or decided, carried back into modules."""
