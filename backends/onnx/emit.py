@@ -8,12 +8,11 @@ from dataclasses import replace
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from irprune.backends.onnx.quantization import NUMBERS, real, stored
-from irprune.backends.onnx.table import OPSET, TABLE
-from irprune.backends.onnx.terms import Apply, Call, Constant, Operand, Part, Term
+from irprune.backends.onnx.table import TABLE, versions
+from irprune.backends.onnx.terms import Apply, Call, Constant, Operand, Part, Term, transpose
 from irprune.frontends.onnx.schema import check_operands
 from irprune.ir.errors import InvalidType, UnsupportedOp
 from irprune.ir.graph import Graph, Node, Value, values
-from irprune.ir.ops.shape import View
 from irprune.ir.types import Array, DType, TensorType, type_of
 
 
@@ -32,12 +31,13 @@ class Emitter:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._graph = graph
+        self._opset, _ = versions(graph)
         self._tensors = {value.name: value for value in values(graph)}
         self._taken = set(self._tensors)
         self._taken_by_nodes = {node.name for node in graph.nodes}
         self._constants: dict[object, str] = {}
         self._placed: set[Value] = set()
-        self._reals: dict[Operand, str] = {}
+        self._forms: dict[Operand, str] = {}
 
     def constant(self, value: Value, perm: tuple[int, ...] = ()) -> str:
         """The name of a constant's initializer, which is the constant's for its first form."""
@@ -56,7 +56,7 @@ class Emitter:
         Raises:
             UnsupportedOp: ONNX has no operator for it, or none for its element types.
         """
-        call = Call(self._graph, node, reals=_computes_reals(node))
+        call = Call(node, reals=_computes_reals(node))
         made = TABLE[type(node.op)](call)
         results = made if isinstance(made, tuple) else (made,)
         if _computes_reals(node):
@@ -108,7 +108,7 @@ class Emitter:
         """Append one node, after a look at whether ONNX has it for operands of these types."""
         tensors = [self._tensors[operand] if operand else None for operand in operands]
         try:
-            check_operands(apply.kind, "", OPSET, tensors)
+            check_operands(apply.kind, "", self._opset, tensors)
         except InvalidType as error:
             raise UnsupportedOp(f"ONNX's {error.what}") from None
         message = helper.make_node(apply.kind, operands, outputs, name)
@@ -120,28 +120,28 @@ class Emitter:
             self._tensors.setdefault(output, Value(output, TensorType((), dtype)))
 
     def _operand(self, operand: Operand) -> str:
-        """The name of an operand, or of the reals that it stands for."""
-        if operand.quant is None:
-            return self._raw(operand)
-        if operand not in self._reals:
-            self._reals[operand] = self._real(operand)
-        return self._reals[operand]
+        """The name of an operand in the form that is wanted, which is made where it is new."""
+        value = operand.value
+        if operand.quant is None and value in self._graph.constants:
+            return self.constant(value, operand.perm)
+        if operand == Operand(value):
+            return value.name
+        if operand not in self._forms:
+            self._forms[operand] = self._formed(operand)
+        return self._forms[operand]
 
-    def _raw(self, operand: Operand) -> str:
-        if operand.value in self._graph.constants:
-            return self.constant(operand.value, operand.perm)
-        return operand.value.name
-
-    def _real(self, operand: Operand) -> str:
-        value, quant = operand.value, operand.quant
-        assert quant is not None
-        order = operand.perm or tuple(range(value.type.rank))
-        shape = tuple(value.type.shape[axis] for axis in order)
-        axis = None if quant.axis is None else order.index(quant.axis)
-        moved = replace(quant, axis=axis)
-        t = TensorType(shape, value.type.dtype, moved)
-        y = real(Operand(value, perm=operand.perm), value.name, t)
-        name = self._fresh(f"{value.name}.real")
+    def _formed(self, operand: Operand) -> str:
+        value, quant, perm = operand.value, operand.quant, operand.perm
+        if quant is None:
+            y, name = transpose(Operand(value), perm), f"{value.name}.transposed"
+        else:
+            shape, axis = value.type.shape, quant.axis
+            if perm:
+                shape = tuple(shape[old] for old in perm)
+                axis = None if axis is None else perm.index(axis)
+            t = TensorType(shape, value.type.dtype, replace(quant, axis=axis))
+            y, name = real(Operand(value, perm=perm), value.name, t), f"{value.name}.real"
+        name = self._fresh(name)
         self._write([y], [name], _fresh(name, self._taken_by_nodes))
         return name
 
@@ -178,9 +178,7 @@ def _computes_reals(node: Node) -> bool:
     What only moves integers, or says what they stand for, is written on the integers.
     """
     declared = [value.type.quant is not None for value in (*node.inputs, *node.outputs)]
-    if isinstance(node.op, View) or (node.op.keeps_quantization and not all(declared)):
-        return False
-    return any(declared)
+    return all(declared) if node.op.keeps_quantization else any(declared)
 
 
 def _made_by(apply: Apply, dtypes: Sequence[DType]) -> DType:

@@ -153,7 +153,8 @@ def _window(op: ops.MaxPool2d | ops.AveragePool2d, around: Padding) -> dict[str,
         "kernel_shape": op.kernel,
         "strides": op.stride,
         "pads": _pads(around),
-        "dilations": op.dilation,
+        # Of integers, onnxruntime averages none with this attribute, whatever it says.
+        "dilations": None if op.dilation == (1, 1) else op.dilation,
     }
 
 

@@ -28,7 +28,7 @@ def dequantize(call: Call) -> Term:
     return y if op.dtype is DType.F32 else cast(y, op.dtype)
 
 
-def real(x: Term, name: str, t: TensorType) -> Term:
+def real(x: Term | None, name: str, t: TensorType) -> Apply:
     """The float32 reals that integers of a type stand for; ``name`` is that of the value."""
     quant = t.quant
     assert quant is not None
@@ -43,7 +43,7 @@ def real(x: Term, name: str, t: TensorType) -> Term:
     return Apply("Mul", (cast(centred, DType.F32), scale))
 
 
-def stored(x: Term, name: str, t: TensorType) -> Term:
+def stored(x: Term | None, name: str, t: TensorType) -> Apply:
     """Float32 reals as the integers of a type that stand for them; halves are rounded to even.
 
     Raises:
@@ -51,6 +51,9 @@ def stored(x: Term, name: str, t: TensorType) -> Term:
     """
     quant = t.quant
     assert quant is not None
+    if isinstance(x, Apply) and x.kind == "Transpose" and quant.axis is None:
+        # Runtimes compute in integers what stands right between the two.
+        return Apply("Transpose", (stored(x.inputs[0], name, t),), x.attributes)
     if t.dtype in _NARROW:
         scale, zero, axis = _parameters(name, t, quant)
         return Apply("QuantizeLinear", (x, scale, zero), axis)
@@ -63,7 +66,7 @@ def stored(x: Term, name: str, t: TensorType) -> Term:
     return cast(Apply("Clip", (shifted, low, high)), t.dtype)
 
 
-def cast(x: Term, dtype: DType) -> Apply:
+def cast(x: Term | None, dtype: DType) -> Apply:
     """The operand in another element type."""
     return Apply("Cast", (x,), {"to": NUMBERS[dtype]})
 

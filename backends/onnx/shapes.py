@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -12,6 +13,7 @@ from irprune.backends.onnx.terms import Apply, Attribute, Call, Part, Term, resh
 from irprune.ir import ops
 from irprune.ir.op import normalize_axes, normalize_axis
 from irprune.ir.ops.reduce import Reduce
+from irprune.ir.types import Shape
 
 
 def view(call: Call) -> Term:
@@ -187,21 +189,11 @@ def lrn(call: Call) -> Term:
 
 
 def resize(call: Call) -> Term:
-    """Resize, where its terms say what sizes and scales are and runtimes have it.
-
-    Runtimes interpolate along height and width of images alone. All else is spelled out.
-    """
+    """Resize, where every runtime makes of it what the node does; else it is spelled out."""
     op, shape = call.node.op, call.type.shape
     assert isinstance(op, ops.Resize)
     axes = normalize_axes(op.axes, len(shape))
-    lengths = [shape[axis] for axis in axes]
-    exact = all(
-        scale == size / n for size, n, scale in zip(op.sizes, lengths, op.scales, strict=True)
-    )
-    floored = np.floor(np.asarray(lengths, np.float32) * np.asarray(op.scales, np.float32))
-    of_images = len(shape) == 4 and (set(axes) <= {2, 3} or set(axes) <= {1, 2})
-    said = exact or tuple(floored) == op.sizes
-    if not said or (op.mode == "linear" and not of_images):
+    if not (_nearest_is_certain if op.mode == "nearest" else _is_of_images)(op, shape, axes):
         return _interpolated(call, op)
     attributes: dict[str, Attribute] = {
         "mode": op.mode,
@@ -209,9 +201,31 @@ def resize(call: Call) -> Term:
         "nearest_mode": op.rounding if op.mode == "nearest" else None,
         "axes": axes,
     }
-    if exact:
+    lengths = [shape[axis] for axis in axes]
+    if op.scales == tuple(size / n for size, n in zip(op.sizes, lengths, strict=True)):
         return Apply("Resize", (call.x, None, None, call.integers("sizes", op.sizes)), attributes)
-    return Apply("Resize", (call.x, None, call.floats("scales", op.scales)), attributes)
+    scales = call.floats("scales", op.scales)
+    if tuple(np.floor(np.asarray(lengths, np.float32) * scales.array)) == op.sizes:
+        return Apply("Resize", (call.x, None, scales), attributes)
+    return _interpolated(call, op)
+
+
+def _is_of_images(op: ops.Resize, shape: Shape, axes: Sequence[int]) -> bool:
+    """Whether height and width of images are resized: all that runtimes interpolate along."""
+    return len(shape) == 4 and (set(axes) <= {2, 3} or set(axes) <= {1, 2})
+
+
+def _nearest_is_certain(op: ops.Resize, shape: Shape, axes: Sequence[int]) -> bool:
+    """Whether no rounding of what runtimes compute can decide for another neighbour."""
+    for axis, size, scale in zip(axes, op.sizes, op.scales, strict=True):
+        at = op.positions(shape[axis], size, scale)
+        past = at + 0.5 if op.rounding.startswith("round") else at
+        close = np.abs(past - np.rint(past)) < 1e-5 * (1 + np.abs(at))
+        # One division, of numbers that single precision has, gives whole numbers where it should.
+        divides = op.coordinates == "align_corners" or scale == float(np.float32(scale))
+        if close.any() and (op.coordinates == "half_pixel_symmetric" or not divides):
+            return False
+    return True
 
 
 def _interpolated(call: Call, op: ops.Resize) -> Term:

@@ -9,10 +9,9 @@ from irprune.backends.onnx import elements, layers, quantization, shapes
 from irprune.backends.onnx.elements import arithmetic, plain, unary
 from irprune.backends.onnx.terms import Call, Term
 from irprune.ir import ops
+from irprune.ir.graph import Graph, values
 from irprune.ir.op import Op
-
-OPSET, IR_VERSION = 21, 10
-"""The least opset that quantizes to 16 bits, and the IR version that came with it."""
+from irprune.ir.types import DType
 
 Row = Callable[[Call], Term | tuple[Term, ...]]
 """The output of a node, or its outputs; UnsupportedOp where ONNX cannot say it."""
@@ -62,3 +61,13 @@ TABLE: Mapping[type[Op], Row] = {
     ops.Unsqueeze: shapes.unsqueeze,
 }
 """A row for each operator of the IR."""
+
+
+def versions(graph: Graph) -> tuple[int, int]:
+    """The opset in which a graph is written, and the IR version that came with it.
+
+    16-bit integers are quantized since opset 21 only; there, onnxruntime 1.31 contradicts itself
+    about signed 8-bit ones wherever it moves a reshape past QuantizeLinear.
+    """
+    quantized = {value.type.dtype for value in values(graph) if value.type.quant is not None}
+    return (21, 10) if quantized & {DType.I16, DType.U16} else (20, 9)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from irprune.ir.errors import UnsupportedOp
-from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.graph import Node, Value
 from irprune.ir.types import Array, DType, Quant, TensorType
 
 Attribute = int | float | str | Sequence[int] | None
@@ -30,7 +30,7 @@ class Operand:
     Attributes:
         value: the value.
         quant: what its integers stand for, where the reals are wanted.
-        perm: for a constant, the order of axes in which it is wanted.
+        perm: the order in which its axes are wanted; () for the order that they have.
     """
 
     value: Value
@@ -70,9 +70,8 @@ class Call:
         dtype: the element type that it computes in: reals where integers stand for them.
     """
 
-    def __init__(self, graph: Graph, node: Node, *, reals: bool) -> None:
+    def __init__(self, node: Node, *, reals: bool) -> None:
         self.node = node
-        self._constants = graph.constants
         self._reals = reals
         first = (*node.inputs, *node.outputs)[0].type
         self.dtype = DType.F32 if reals and not first.dtype.is_float else first.dtype
@@ -102,10 +101,7 @@ class Call:
 
     def transposed(self, index: int, perm: Sequence[int]) -> Term:
         """An operand, its axes in another order; that of a constant is settled in the file."""
-        value = self.node.inputs[index]
-        if value in self._constants:
-            return Operand(value, self._quant(index), tuple(perm))
-        return transpose(self.operand(index), perm)
+        return Operand(self.node.inputs[index], self._quant(index), tuple(perm))
 
     def integers(self, part: str, numbers: object) -> Constant:
         """A constant of ONNX's shape arithmetic."""

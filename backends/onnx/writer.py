@@ -12,7 +12,7 @@ from onnx import ModelProto, ValueInfoProto, helper
 from irprune.backends.files import expect_writable, write_atomically
 from irprune.backends.onnx.emit import Emitter
 from irprune.backends.onnx.quantization import NUMBERS
-from irprune.backends.onnx.table import IR_VERSION, OPSET
+from irprune.backends.onnx.table import versions
 from irprune.frontends.lowering import Unsupported
 from irprune.frontends.onnx.weights import cut_weights
 from irprune.ir.errors import InvalidModel, UnsupportedOp, UsageError
@@ -52,6 +52,7 @@ def to_onnx(graph: Graph, *, like: ModelProto | None = None) -> ModelProto:
             where=graph.name,
         )
     emitter = _emitted(graph)
+    opset, ir_version = versions(graph)
     message = helper.make_graph(
         emitter.nodes,
         graph.name,
@@ -61,8 +62,8 @@ def to_onnx(graph: Graph, *, like: ModelProto | None = None) -> ModelProto:
     )
     model: ModelProto = helper.make_model(
         message,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=ir_version,
         producer_name="irprune",
         producer_version=importlib.metadata.version("irprune"),
     )
