@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, helper
 
 from irprune.backends.onnx.quantization import NUMBERS, real, stored
 from irprune.backends.onnx.table import TABLE, versions
@@ -22,14 +22,13 @@ class Emitter:
     Values and nodes bear the names that they have in the graph; what comes between bears names
     made of these.
 
-    Attributes:
-        nodes: the nodes, in execution order.
-        initializers: the constants that they read.
+    Args:
+        graph: the graph.
+        message: where nodes and initializers are appended, in place: weights are large.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
+    def __init__(self, graph: Graph, message: GraphProto) -> None:
+        self._message = message
         self._graph = graph
         self._opset, _ = versions(graph)
         self._tensors = {value.name: value for value in values(graph)}
@@ -114,7 +113,7 @@ class Emitter:
         message = helper.make_node(apply.kind, operands, outputs, name)
         given = ((key, value) for key, value in apply.attributes.items() if value is not None)
         message.attribute.extend(helper.make_attribute(key, value) for key, value in given)
-        self.nodes.append(message)
+        self._message.node.append(message)
         dtype = _made_by(apply, [value.type.dtype for value in tensors if value is not None])
         for output in outputs:
             self._tensors.setdefault(output, Value(output, TensorType((), dtype)))
@@ -158,7 +157,13 @@ class Emitter:
         return _fresh(name, self._taken)
 
     def _initialize(self, name: str, array: Array) -> None:
-        self.initializers.append(numpy_helper.from_array(array, name))
+        stored = array.dtype.newbyteorder("<")
+        self._message.initializer.add(
+            name=name,
+            data_type=NUMBERS[DType.of(array.dtype)],
+            dims=array.shape,
+            raw_data=array.astype(stored, copy=False).tobytes(),
+        )
         self._tensors[name] = Value(name, type_of(array))
 
 

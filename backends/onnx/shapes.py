@@ -205,7 +205,9 @@ def resize(call: Call) -> Term:
     if op.scales == tuple(size / n for size, n in zip(op.sizes, lengths, strict=True)):
         return Apply("Resize", (call.x, None, None, call.integers("sizes", op.sizes)), attributes)
     scales = call.floats("scales", op.scales)
-    if tuple(np.floor(np.asarray(lengths, np.float32) * scales.array)) == op.sizes:
+    floored = tuple(np.floor(np.asarray(lengths, np.float32) * scales.array))
+    # Where no size changes, onnxruntime copies, whatever the scales are.
+    if floored == op.sizes != tuple(lengths):
         return Apply("Resize", (call.x, None, scales), attributes)
     return _interpolated(call, op)
 

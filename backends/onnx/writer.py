@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from irprune.backends.files import expect_writable, write_atomically
 from irprune.backends.onnx.emit import Emitter
@@ -51,22 +51,17 @@ def to_onnx(graph: Graph, *, like: ModelProto | None = None) -> ModelProto:
             f"has {weights} bytes of weights, and an ONNX file holds {MOST_BYTES} at most",
             where=graph.name,
         )
-    emitter = _emitted(graph)
     opset, ir_version = versions(graph)
-    message = helper.make_graph(
-        emitter.nodes,
-        graph.name,
-        [_port(value) for value in graph.inputs],
-        [_port(value) for value in graph.outputs],
-        emitter.initializers,
-    )
-    model: ModelProto = helper.make_model(
-        message,
-        opset_imports=[helper.make_opsetid("", opset)],
+    model = ModelProto(
         ir_version=ir_version,
+        opset_import=[helper.make_opsetid("", opset)],
         producer_name="irprune",
         producer_version=importlib.metadata.version("irprune"),
     )
+    model.graph.name = graph.name
+    model.graph.input.extend(map(_port, graph.inputs))
+    model.graph.output.extend(map(_port, graph.outputs))
+    _emit(graph, model.graph)
     if like is not None:
         _document(model, like)
     return model
@@ -103,8 +98,8 @@ def write_onnx(
     write_atomically(path, data, source=source, force=force)
 
 
-def _emitted(graph: Graph) -> Emitter:
-    emitter, unsupported = Emitter(graph), Unsupported()
+def _emit(graph: Graph, message: GraphProto) -> None:
+    emitter, unsupported = Emitter(graph, message), Unsupported()
     for value in graph.outputs:
         if value in graph.constants:
             emitter.constant(value)
@@ -114,7 +109,6 @@ def _emitted(graph: Graph) -> Emitter:
         except UnsupportedOp as error:
             unsupported.add(Source(name=node.name), f"{type(node.op).__name__}: {error.what}")
     unsupported.raise_if_any(graph.name)
-    return emitter
 
 
 def _port(value: Value) -> ValueInfoProto:
