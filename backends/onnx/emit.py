@@ -131,8 +131,9 @@ class Emitter:
 
     def _formed(self, operand: Operand) -> str:
         value, quant, perm = operand.value, operand.quant, operand.perm
-        if quant is None:
-            y, name = transpose(Operand(value), perm), f"{value.name}.transposed"
+        if quant is None or (perm and value in self._graph.inputs):
+            # What the integers of an input stand for is known only where they are read.
+            y, name = transpose(Operand(value, quant), perm), f"{value.name}.transposed"
         else:
             shape, axis = value.type.shape, quant.axis
             if perm:
