@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +64,8 @@ def plan_for_budget(graph: Graph, budget: Budget, options: PruneOptions = PruneO
     """A plan that brings a graph within a budget, channel by channel.
 
     While a resource is violated, the one that is violated most by ratio decides: the channels go
-    whose salience is least for what they take of it. Of SRAM that is what they take at the
-    bottleneck of the best order.
+    whose salience, as a share of what is left in their group, is least for what they take of it.
+    Of SRAM that is what they take at the bottleneck of the best order.
 
     Args:
         graph: the graph, as it was read.
@@ -193,17 +193,13 @@ class _Greedy:
         """Widths without the ``count`` units that matter least for what they take."""
         below = np.maximum((widths - 1) // self._multiple * self._multiple, self._least)
         gains = self._gains(widths, below, resource)
-        blocks = []
+        blocks: list[tuple[float, int, int, int]] = []
         for at, one in enumerate(self._ranked):
             if one is None or gains[at] <= 0:
                 continue
-            upper, per_unit = int(widths[at]), gains[at] / (widths[at] - below[at])
-            lower = int(below[at])
-            while lower < upper and len(one.order) - lower <= len(one.order) - widths[at] + count:
-                gone = len(one.order) - upper, len(one.order) - lower
-                mean = one.saliences[slice(*gone)].mean()
-                blocks.append((mean / per_unit, at, lower, upper - lower))
-                upper, lower = lower, max(lower - self._multiple, int(self._least[at]))
+            blocks += self._blocks(
+                one, at, int(widths[at]), gains[at] / (widths[at] - below[at]), count
+            )
         fewer = widths.copy()
         for _, at, lower, units in sorted(blocks):
             if count <= 0:
@@ -211,6 +207,23 @@ class _Greedy:
             fewer[at] = min(fewer[at], lower)
             count -= units
         return fewer
+
+    def _blocks(
+        self, one: _Ranked, at: int, width: int, gain: float, count: int
+    ) -> Iterator[tuple[float, int, int, int]]:
+        """What may go of a group: its price, the group, the width then left, and units.
+
+        The price of a unit is the share that it has of the salience that is left in its group,
+        so that the last ones are dear, for what it saves.
+        """
+        total, size = len(one.order), width
+        left = float(one.saliences[total - width :].sum())
+        while width > self._least[at] and size - width < count:
+            lower = max((width - 1) // self._multiple * self._multiple, int(self._least[at]))
+            lost = float(one.saliences[total - width : total - lower].sum())
+            share = lost / left if left else 0.0
+            yield share / ((width - lower) * gain), at, lower, width - lower
+            width, left = lower, left - lost
 
     def _gains(self, widths: Array, below: Array, resource: str) -> Array:
         """(groups,), what is saved of the resource when one group alone falls to its next width."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Build = Callable[[], nn.Module]
+Wire = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def net(
 class Wired(nn.Module):
     """Layers by name, and a function of them and the inputs."""
 
-    def __init__(self, wire: Callable[..., Tensor | tuple[Tensor, ...]], **layers: nn.Module):
+    def __init__(self, wire: Wire, **layers: nn.Module) -> None:
         super().__init__()
         self.wire = wire
         for name, layer in layers.items():
@@ -59,8 +61,8 @@ class Wired(nn.Module):
         return self.wire(self, *inputs)
 
 
-def conv(i: int, o: int, k: int = 3, **options: int) -> nn.Conv2d:
-    return nn.Conv2d(i, o, k, padding=k // 2, **options)
+def conv(i: int, o: int, k: int = 3, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(i, o, k, padding=k // 2, groups=groups)
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ ENDS = IN | {"head": "the model's output"}
 def residual_chain() -> nn.Module:
     """Two sums, one behind the other: all summands are one group."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = F.relu(m.a(x))
         y = y + m.c(F.relu(m.b(y)))
         y = y + m.d(y)
@@ -86,7 +88,7 @@ def residual_chain() -> nn.Module:
 
 @net(IMAGE, free={"a": (6, 1), "b": (8, 1)}, frozen=ENDS)
 def residual_with_projection() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         return m.head(pooled(F.relu(m.b(y) + m.skip(y))))
 
@@ -97,7 +99,7 @@ def residual_with_projection() -> nn.Module:
 def dense_block() -> nn.Module:
     """Every layer reads all before it, as in DenseNet."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         y = torch.cat([y, m.b(F.relu(y))], 1)
         y = torch.cat([y, m.c(F.relu(y))], 1)
@@ -110,7 +112,7 @@ def dense_block() -> nn.Module:
 def concat_then_add() -> nn.Module:
     """A sum of what was joined: each part is tied to its part of the other summand."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(torch.cat([m.a(x), m.b(x)], 1) + m.c(x)))
 
     return Wired(wire, a=conv(3, 4), b=conv(3, 3), c=conv(3, 7), head=nn.Linear(7, 4))
@@ -120,7 +122,7 @@ def concat_then_add() -> nn.Module:
 def c2f() -> nn.Module:
     """A block of YOLOv8: halves, one of them worked on, and all of it joined."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         left, right = m.a(x).chunk(2, 1)
         return m.head(pooled(m.join(torch.cat([left, right, m.b(right)], 1))))
 
@@ -129,7 +131,7 @@ def c2f() -> nn.Module:
 
 @net(IMAGE, free={"a": (6, 1), "point": (5, 1)}, frozen=ENDS)
 def depthwise() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.point(F.relu6(m.norm(m.deep(m.a(x)))))))
 
     return Wired(
@@ -146,7 +148,7 @@ def depthwise() -> nn.Module:
 def depthwise_with_multiplier() -> nn.Module:
     """Each channel has two filters, which go with it."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.deep(m.a(x))))
 
     return Wired(wire, a=conv(3, 4), deep=conv(4, 8, groups=4), head=nn.Linear(8, 4))
@@ -156,7 +158,7 @@ def depthwise_with_multiplier() -> nn.Module:
 def grouped() -> nn.Module:
     """Groups stay equal: a unit is a channel of each."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.b(m.a(x))))
 
     return Wired(wire, a=conv(3, 6), b=conv(6, 8, groups=2), head=nn.Linear(8, 4))
@@ -164,7 +166,7 @@ def grouped() -> nn.Module:
 
 @net(IMAGE, free={"a": (6, 1), "up": (5, 1)}, frozen=ENDS)
 def transposed() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.deep(m.up(m.a(x)))))
 
     return Wired(
@@ -180,7 +182,7 @@ def transposed() -> nn.Module:
 def channel_shuffle() -> nn.Module:
     """A shuffle ties the channels of its groups, and the grouped convolution both halves of it."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         n, c, h, w = y.shape
         y = y.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
@@ -191,7 +193,7 @@ def channel_shuffle() -> nn.Module:
 
 @net(IMAGE, free={"a": (3, 4)}, frozen=ENDS)
 def pixel_shuffle() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(F.pixel_shuffle(m.a(x), 2)))
 
     return Wired(wire, a=conv(3, 12), head=nn.Linear(3, 4))
@@ -201,7 +203,7 @@ def pixel_shuffle() -> nn.Module:
 def flatten_to_dense() -> nn.Module:
     """A channel goes with the weights of all its pixels."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(F.relu(m.b(m.a(x).flatten(1))))
 
     return Wired(wire, a=conv(3, 5), b=nn.Linear(80, 6), head=nn.Linear(6, 4))
@@ -209,7 +211,7 @@ def flatten_to_dense() -> nn.Module:
 
 @net((1, 3, 4, 4), free={"a": (5, 1)}, frozen=ENDS)
 def channels_last_to_dense() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(m.a(x).permute(0, 2, 3, 1).flatten(1))
 
     return Wired(wire, a=conv(3, 5), head=nn.Linear(80, 4))
@@ -219,7 +221,7 @@ def channels_last_to_dense() -> nn.Module:
 def dense_to_images() -> nn.Module:
     """What becomes a channel is all the outputs of its pixels."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.b(m.a(x).reshape(1, -1, 4, 4))))
 
     return Wired(wire, a=nn.Linear(7, 48), b=conv(3, 5), head=nn.Linear(5, 4))
@@ -227,7 +229,7 @@ def dense_to_images() -> nn.Module:
 
 @net(IMAGE, free={"a": (6, 1), "down": (3, 1)}, frozen=ENDS)
 def squeeze_excite() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         weight = torch.sigmoid(m.up(F.relu(m.down(y.mean((2, 3), keepdim=True)))))
         return m.head(pooled(y * weight))
@@ -239,7 +241,7 @@ def squeeze_excite() -> nn.Module:
 def broadcast_over_channels() -> nn.Module:
     """A map of one channel weighs all of them, and is no channel of theirs."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.a(x) * torch.sigmoid(m.gate(x))))
 
     return Wired(wire, a=conv(3, 6), gate=conv(3, 1), head=nn.Linear(6, 4))
@@ -247,7 +249,7 @@ def broadcast_over_channels() -> nn.Module:
 
 @net((1, 5, 8), free={"b": (6, 1)}, frozen=ENDS | {"a": "takes the mean and the variance"})
 def layer_norm() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(F.gelu(m.b(m.norm(m.a(x)))))
 
     return Wired(
@@ -273,14 +275,15 @@ class Attention(nn.Module):
             for layer in (self.q, self.k, self.v)
         )
         y = torch.softmax(q @ k.transpose(-1, -2) / 2, -1) @ v
-        return self.out(y.transpose(1, 2).flatten(2))
+        z: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return z
 
 
 @net((1, 5, 7), free={"a": (6, 1), "att.q": (4, 2), "att.v": (4, 2)}, frozen=ENDS)
 def attention_by_hand() -> nn.Module:
     """Positions in a head go in every head; those of queries with those of keys."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         return m.head(y + m.att(y))
 
@@ -291,7 +294,7 @@ def attention_by_hand() -> nn.Module:
 def attention_of_torch() -> nn.Module:
     """Its one projection is reshaped to queries, keys and values, which so are alike."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         return m.head(y + m.att(y, y, y, need_weights=False)[0])
 
@@ -305,7 +308,7 @@ def attention_of_torch() -> nn.Module:
     frozen=ENDS | dict.fromkeys(("cell:1", "cell.5:1"), "reads in each direction"),
 )
 def lstm_stacked() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(m.cell(m.a(x))[0])
 
     return Wired(wire, a=nn.Linear(5, 6), cell=nn.LSTM(6, 3, 2), head=nn.Linear(3, 4))
@@ -315,7 +318,7 @@ def lstm_stacked() -> nn.Module:
 def gru_bidirectional() -> nn.Module:
     """Both directions have as many hidden units: the same of each go."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(m.cell(x)[0])
 
     return Wired(wire, cell=nn.GRU(5, 3, bidirectional=True), head=nn.Linear(6, 4))
@@ -325,7 +328,7 @@ def gru_bidirectional() -> nn.Module:
 def padded_shortcut() -> nn.Module:
     """Zeros stand for the channels that a shortcut has not (ResNet, option A)."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         y = m.a(x)
         return m.head(pooled(F.pad(y, (0, 0, 0, 0, 0, 2)) + m.b(y)))
 
@@ -336,7 +339,7 @@ def padded_shortcut() -> nn.Module:
 def weights_used_twice() -> nn.Module:
     """What goes into a layer and what comes out are the same where it is its own successor."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.b(F.relu(m.b(m.a(x))))))
 
     return Wired(wire, a=conv(3, 6), b=conv(6, 6), head=nn.Linear(6, 4))
@@ -352,7 +355,7 @@ def weights_used_twice() -> nn.Module:
 def several_ends() -> nn.Module:
     """An output in the middle freezes what makes it."""
 
-    def wire(m: Wired, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    def wire(m: Any, x: Tensor, z: Tensor) -> Any:
         y = m.a(x) + m.b(z)
         tap = m.tap(y)
         return m.head(pooled(m.c(tap))), m.side(pooled(y)), tap
@@ -370,7 +373,7 @@ def several_ends() -> nn.Module:
 
 @net((1, 7), free={"b": (5, 1)}, frozen=ENDS | {"a": "nothing would be left"})
 def one_output() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(F.relu(m.b(torch.tanh(m.a(x)))))
 
     return Wired(wire, a=nn.Linear(7, 1), b=nn.Linear(1, 5), head=nn.Linear(5, 4))
@@ -378,7 +381,7 @@ def one_output() -> nn.Module:
 
 @net((1, 7), free={"a": (6, 1)}, frozen=ENDS)
 def batch_norm_1d() -> nn.Module:
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(F.relu(m.norm(m.a(x))))
 
     return Wired(wire, a=nn.Linear(7, 6), norm=nn.BatchNorm1d(6), head=nn.Linear(6, 4))
@@ -399,7 +402,7 @@ class Shift(nn.Module):
 def constant_added() -> nn.Module:
     """What is added to a removed channel goes with it."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(F.relu(m.shift(m.a(x)))))
 
     return Wired(wire, a=conv(3, 6), shift=Shift(), head=nn.Linear(6, 4))
@@ -413,7 +416,7 @@ def constant_added() -> nn.Module:
 def strided_slice() -> nn.Module:
     """Every second channel is taken: what is left would not lie in equal steps."""
 
-    def wire(m: Wired, x: Tensor) -> Tensor:
+    def wire(m: Any, x: Tensor) -> Any:
         return m.head(pooled(m.b(m.a(x))[:, ::2]))
 
     return Wired(wire, a=conv(3, 6), b=conv(6, 8), head=nn.Linear(4, 4))

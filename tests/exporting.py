@@ -13,8 +13,9 @@ def make_distinct(module: torch.nn.Module) -> None:
     """Give every tensor values of its own: an exporter merges equal ones, as fresh biases are."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=1e-3)
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(torch.randn(tensor.shape, generator=generator), alpha=1e-3)
 
 
 def exported(

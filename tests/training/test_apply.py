@@ -1,0 +1,235 @@
+"""Modules with fewer channels: what they compute, and that they go on living."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import irprune
+from irprune import zoo
+from irprune.ir.errors import InvalidPlan, UsageError
+from irprune.ir.plan import Plan, fingerprint
+from irprune.passes.analysis.channels import channels
+from irprune.passes.one_shot import plan_for_ratio
+from irprune.training.apply import apply_to_module, apply_to_optimizer
+from tests.channel_nets import NETS, Wired, conv
+from tests.widths import random_plan, run_masked
+
+Inputs = tuple[Tensor, ...]
+
+
+def halved(module: nn.Module, inputs: Inputs) -> Plan:
+    """Half of each group, so that what code wants to be equal is."""
+    return plan_for_ratio(irprune.load(module, inputs), 0.5)
+
+
+def assert_masked(module: nn.Module, smaller: nn.Module, plan: Plan, inputs: Inputs) -> None:
+    """The smaller module computes what the larger does with those channels held at zero."""
+    graph = irprune.load(module, inputs)
+    wanted = run_masked(graph, plan, [x.numpy() for x in inputs])
+    with torch.no_grad():
+        found = smaller.eval()(*inputs)
+    tensors = found if isinstance(found, tuple) else (found,)
+    for array, tensor in zip(wanted, tensors, strict=True):
+        atol = 1e-5 * np.abs(array).max(initial=1.0)
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=atol)
+
+
+def assert_lives_on(smaller: nn.Module, inputs: Inputs) -> None:
+    """It learns, is exported, saved and loaded."""
+    smaller.train()
+    optimizer = torch.optim.SGD(smaller.parameters(), 0.01, momentum=0.9)
+    norms = any(isinstance(part, nn.BatchNorm1d) for part in smaller.modules())
+    found = smaller(*(torch.cat([x, x]) if norms else x for x in inputs))
+    total = sum(y.square().mean() for y in (found if isinstance(found, tuple) else (found,)))
+    torch.autograd.backward(total)
+    before = [p.detach().clone() for p in smaller.parameters()]
+    optimizer.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, smaller.parameters(), strict=True))
+    smaller.eval()
+    with warnings.catch_warnings():
+        # Of torch's own recurrent layers, whatever their sizes.
+        warnings.filterwarnings("ignore", ".*were assigned during export", UserWarning)
+        torch.export.export(smaller, inputs)
+    file = BytesIO()
+    torch.save(smaller.state_dict(), file)
+    file.seek(0)
+    smaller.load_state_dict(torch.load(file, weights_only=True))
+
+
+FIXED = {"attention_of_torch", "padded_shortcut"}
+"""Nets whose modules, or code, have sizes of their own."""
+
+
+@pytest.mark.parametrize("name", sorted(NETS.keys() - FIXED))
+def test_small_nets(name: str) -> None:
+    torch.manual_seed(0)
+    module = NETS[name].build().eval()
+    inputs = tuple(torch.randn(shape) for shape in NETS[name].shapes)
+    plan = halved(module, inputs)
+    smaller = apply_to_module(module, plan, inputs)
+    assert type(smaller) is type(module)
+    assert_masked(module, smaller, plan, inputs)
+    assert_lives_on(smaller, inputs)
+
+
+@pytest.mark.parametrize("name", ["ds_cnn_m", "efficientnet_b0", "mcunet_s", "resnet8", "res15"])
+def test_the_zoo(name: str) -> None:
+    torch.manual_seed(0)
+    module, inputs = zoo.build(name)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    plan = random_plan(irprune.load(module, inputs), np.random.default_rng(0), 0.3)
+    smaller = apply_to_module(module, plan, inputs)
+    assert_masked(module, smaller, plan, inputs)
+    assert_lives_on(smaller, inputs)
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+def test_sizes_are_those_of_the_parameters() -> None:
+    """What a module prints, and what code asks it for."""
+    torch.manual_seed(0)
+    module = NETS["depthwise"].build().eval()
+    inputs = (torch.randn(1, 3, 8, 8),)
+    smaller: Any = apply_to_module(module, halved(module, inputs), inputs)
+    assert (smaller.a.out_channels, smaller.deep.in_channels, smaller.deep.groups) == (3, 3, 3)
+    assert (smaller.norm.num_features, smaller.head.in_features) == (3, 3)
+    assert str(smaller.deep).startswith("Conv2d(3, 3,")
+    module = NETS["gru_bidirectional"].build().eval()
+    inputs = (torch.randn(4, 1, 5),)
+    smaller = apply_to_module(module, halved(module, inputs), inputs)
+    assert (smaller.cell.hidden_size, smaller.head.in_features) == (2, 4)
+
+
+def test_zero_biases_of_cells_follow_their_weights() -> None:
+    """They are in no graph."""
+    module = nn.Sequential(nn.LSTM(5, 4), First(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        for name, parameter in module[0].named_parameters():
+            if name.startswith("bias"):
+                parameter.zero_()
+    inputs = (torch.randn(3, 1, 5),)
+    plan = halved(module, inputs)
+    assert plan.kept
+    smaller = apply_to_module(module, plan, inputs)
+    assert_masked(module, smaller, plan, inputs)
+
+
+class First(nn.Module):
+    def forward(self, pair: tuple[Tensor, Any]) -> Tensor:
+        return pair[0]
+
+
+def test_tied_parameters_stay_tied() -> None:
+    torch.manual_seed(0)
+    module: Any = Wired(
+        lambda m, x: m.head((m.b(m.a(x)) + m.c(m.a(x))).mean((2, 3))),
+        a=conv(3, 6),
+        b=conv(6, 5),
+        c=conv(6, 5),
+        head=nn.Linear(5, 4),
+    ).eval()
+    module.c.weight = module.b.weight
+    inputs = (torch.randn(1, 3, 8, 8),)
+    plan = halved(module, inputs)
+    smaller: Any = apply_to_module(module, plan, inputs)
+    assert smaller.c.weight is smaller.b.weight
+    assert smaller.b.weight.shape < module.b.weight.shape
+    assert_masked(module, smaller, plan, inputs)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop])
+def test_optimizers_keep_their_state(kind: Any) -> None:
+    """Moments of what stays are what they were, and the next step is taken from there."""
+    torch.manual_seed(0)
+    module, inputs = zoo.build("resnet8")
+    module.train()
+    options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimizer = kind(
+        [
+            {"params": [p for p in module.parameters() if p.ndim > 1], "lr": 0.02},
+            {"params": [p for p in module.parameters() if p.ndim == 1], "lr": 0.01},
+        ],
+        **options,
+    )
+    for _ in range(2):
+        optimizer.zero_grad()
+        torch.autograd.backward(module(torch.randn(4, *inputs[0].shape[1:])).square().mean())
+        optimizer.step()
+    plan = halved(module, inputs)
+    smaller = apply_to_module(module, plan, inputs)
+    after = apply_to_optimizer(optimizer, module, smaller, plan, inputs)
+    assert [group["lr"] for group in after.param_groups] == [0.02, 0.01]
+    old, new = (
+        module.get_parameter("features.0.conv.weight"),
+        smaller.get_parameter("features.0.conv.weight"),
+    )
+    group = next(
+        g for g in channels(irprune.load(module, inputs)).free if g.name == "features.0.conv"
+    )
+    kept = torch.tensor(plan.kept.get(group.name, tuple(range(len(old)))))
+    for key, state in optimizer.state[old].items():
+        wanted = state[kept] if isinstance(state, Tensor) and state.ndim else state
+        assert torch.equal(torch.as_tensor(after.state[new][key]), torch.as_tensor(wanted))
+    smaller.train()
+    torch.autograd.backward(smaller(torch.randn(4, *inputs[0].shape[1:])).square().mean())
+    before = new.detach().clone()
+    after.step()
+    assert not torch.equal(new, before)
+    assert optimizer.param_groups[0]["params"][0] is old
+
+
+class Written(nn.Module):
+    """Its code has a size that the graph does not tie to the layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head = nn.Linear(5, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.a(x).reshape(1, 8))
+        return y
+
+
+class Computed(nn.Module):
+    """Its weights are computed from a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(6, 5))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(nn.functional.linear(x, self.w / 2))
+        return y
+
+
+def test_what_modules_cannot_have() -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(1, 5),)
+    for module, inputs, words in (
+        (Written(), x, "Written: cannot have these sizes"),
+        (Computed(), x, "is computed from parameters"),
+        (
+            NETS["attention_of_torch"].build(),
+            (torch.randn(1, 5, 7),),
+            "MultiheadAttention: has one",
+        ),
+        (NETS["padded_shortcut"].build(), (torch.randn(1, 3, 8, 8),), "cannot have these sizes"),
+    ):
+        plan = halved(module.eval(), inputs)
+        with pytest.raises(UsageError, match=words):
+            apply_to_module(module, plan, inputs)
+    cells = nn.Sequential(nn.LSTM(5, 4, 2), First(), nn.Linear(4, 2)).eval()
+    inputs = (torch.randn(4, 1, 5),)
+    uneven = Plan(fingerprint(irprune.load(cells, inputs)), {"0": (0, 1)})
+    with pytest.raises(UsageError, match="layers would have 2, 4 hidden units"):
+        apply_to_module(cells, uneven, inputs)
+    other = halved(Written().eval(), x)
+    with pytest.raises(InvalidPlan, match="is for another graph"):
+        apply_to_module(Computed(), other, x)
