@@ -160,6 +160,7 @@ def compare_with_peer() -> list[bool]:
 
 def main() -> int:
     """Run every measurement; 1 where a bound was missed."""
+    from tools.benchmark_channels import measure_channels
     from tools.benchmark_compile import measure_compiling
     from tools.benchmark_memory import measure_schedules
 
@@ -172,6 +173,7 @@ def main() -> int:
     met += compare_with_peer()
     met += measure_schedules()
     met += measure_compiling()
+    met += measure_channels()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     print(f"\n{sum(met)} of {len(met)} bounds met; {children:.0f} s of processor time")
     return 0 if all(met) else 1

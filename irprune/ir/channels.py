@@ -24,6 +24,10 @@ Kept = tuple[Array, ...]
 """Of each axis of a value, whether each of its indices stays: arrays of bool."""
 
 
+_BLOCK = 2**16
+"""Ids are made so many at once, of which each axis gets a piece: that is faster."""
+
+
 @dataclass(frozen=True, eq=False)
 class Product:
     """An axis whose index counts through those of several others, the last one fastest.
@@ -45,7 +49,9 @@ class Ties:
     Attributes:
         node: the name of the node that is speaking; reasons begin with it.
         size: how many ids there are.
-        pairs: pairs of arrays of ids, tied element by element.
+        whole: arrays of new ids, by identity.
+        same: pairs of those, tied index by index.
+        pairs: other pairs of arrays of ids, tied element by element.
         frozen: arrays of ids that stay, each with the reason.
         products: axes that are products of others.
     """
@@ -53,20 +59,30 @@ class Ties:
     def __init__(self) -> None:
         self.node = ""
         self.size = 0
+        self.whole: dict[int, Array] = {}
+        self.same: list[tuple[Array, Array]] = []
         self.pairs: list[tuple[Array, Array]] = []
         self.frozen: list[tuple[Array, str]] = []
         self.products: list[Product] = []
+        self._start = self._end = 0
+        self._block = np.arange(0)
 
     def fresh(self, size: int) -> Array:
         """(size,) new ids."""
-        ids = np.arange(self.size, self.size + size)
+        if self.size + size > self._end:
+            self._start, self._end = self.size, self.size + max(size, _BLOCK)
+            self._block = np.arange(self._start, self._end)
+        ids = self._block[self.size - self._start : self.size - self._start + size]
         self.size += size
+        self.whole[id(ids)] = ids
         return ids
 
     def tie(self, a: Array, b: Array) -> None:
         """Let ids live and die together, element by element; the arrays broadcast."""
-        if a is not b:
-            self.pairs.append((a, b))
+        if a is b:
+            return
+        both = id(a) in self.whole and id(b) in self.whole and len(a) == len(b)
+        (self.same if both else self.pairs).append((a, b))
 
     def freeze(self, ids: Array, why: str) -> None:
         """Let these ids stay: a clause whose subject is the node says why."""

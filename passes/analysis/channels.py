@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from irprune.ir.analysis import analysis
-from irprune.ir.channels import Axes, Product, Ties
-from irprune.ir.graph import Graph, Value, producers, readers
+from irprune.ir.channels import Axes, Ties
+from irprune.ir.graph import Graph, Node, Value, producers
 from irprune.ir.types import Array
+from irprune.passes.analysis.units import Units, settled
 from irprune.passes.rewrite.drop_dead import drop_dead
-
-_NEVER = np.iinfo(np.int64).max
 
 Place = tuple[Value, int]
 """A value and one of its axes."""
@@ -56,12 +55,12 @@ class Channels:
             that reach no output there is none.
         groups: those that may be removed and those that are frozen, in the order of the graph.
             What no weights belong to, such as height and width, is in none.
-        reasons: (units,), why each unit stays; empty where it need not.
+        units: how many units there are.
     """
 
     axes: Mapping[Value, Axes]
     groups: tuple[Group, ...]
-    reasons: tuple[str, ...] = field(repr=False)
+    units: int
 
     @property
     def free(self) -> tuple[Group, ...]:
@@ -73,12 +72,13 @@ class Channels:
 def channels(graph: Graph) -> Channels:
     """The channel groups of a graph: the mask-tying algebra of docs/design.md §5."""
     ties, axes = _spoken(graph)
-    unit, reasons = _settled(ties)
-    # One array for many values is looked at once.
-    shared = {id(ids): unit[ids] for value in axes.values() for ids in value}
-    numbered = {value: tuple(shared[id(ids)] for ids in ids_) for value, ids_ in axes.items()}
-    groups = _groups(graph, numbered, reasons)
-    return Channels(numbered, groups, reasons)
+    found = settled(ties, (ids for value in axes.values() for ids in value))
+    units: dict[int, Axes] = {}  # operators give on what they get: many values have the same axes
+    for ids_ in axes.values():
+        if id(ids_) not in units:
+            units[id(ids_)] = tuple(map(found.of, ids_))
+    numbered = {value: units[id(ids_)] for value, ids_ in axes.items()}
+    return Channels(numbered, _described(graph, numbered, _drafts(numbered, found)), found.count)
 
 
 def _spoken(graph: Graph) -> tuple[Ties, dict[Value, Axes]]:
@@ -101,117 +101,6 @@ def _spoken(graph: Graph) -> tuple[Ties, dict[Value, Axes]]:
     return ties, axes
 
 
-class _Classes:
-    """Classes of ids that are tied, and why some of them stay."""
-
-    def __init__(self, size: int) -> None:
-        self._label = np.arange(size)
-        self._why: list[str] = []
-        self._frozen = np.full(size, _NEVER)  # a position in _why, at each class's label
-
-    def join(self, pairs: Sequence[tuple[Array, Array]]) -> None:
-        """Make one class of those of each pair."""
-        both = [np.broadcast_arrays(a, b) for a, b in pairs]
-        if not both:
-            return
-        a = np.concatenate([x.ravel() for x, _ in both])
-        b = np.concatenate([y.ravel() for _, y in both])
-        before, label = self._label, self._label.copy()
-        while True:
-            one, other = label[a], label[b]
-            apart = one != other
-            if not apart.any():
-                break
-            one, other = one[apart], other[apart]
-            label[np.maximum(one, other)] = np.minimum(one, other)
-            while not np.array_equal(label, jumped := label[label]):
-                label = jumped
-        moved = np.flatnonzero((before == np.arange(len(label))) & (label != before))
-        np.minimum.at(self._frozen, label[moved], self._frozen[moved])
-        self._label = label
-
-    def freeze(self, ids: Array, why: str) -> None:
-        """Let the classes of these ids stay; of several reasons the first counts."""
-        labels = self._label[ids]
-        self._frozen[labels] = np.minimum(self._frozen[labels], len(self._why))
-        self._why.append(why)
-
-    def of(self, ids: Array) -> Array:
-        """The label of the class of each id."""
-        return np.asarray(self._label[ids])
-
-    def stays(self, ids: Array) -> Array:
-        """Of each id whether its class is frozen."""
-        return np.asarray(self._frozen[self._label[ids]] != _NEVER)
-
-    def why(self, ids: Array) -> str:
-        """The first reason for which one of the ids stays, of which one does."""
-        return self._why[int(self._frozen[self._label[ids]].min())]
-
-    def numbered(self) -> tuple[Array, tuple[str, ...]]:
-        """Of each id the number of its class, and of each class why it stays."""
-        labels, number = np.unique(self._label, return_inverse=True)
-        reasons = self._frozen[labels].tolist()
-        return number, tuple("" if i == _NEVER else self._why[i] for i in reasons)
-
-
-def _settled(ties: Ties) -> tuple[Array, tuple[str, ...]]:
-    """Of each id the number of its unit, and of each unit why it stays."""
-    classes = _Classes(ties.size)
-    for ids, why in ties.frozen:
-        classes.freeze(ids, why)
-    classes.join(ties.pairs)
-    pending = list(ties.products)
-    while pending:
-        left = [product for product in pending if not _settle(classes, product)]
-        if len(left) == len(pending):
-            _choose(classes, left[0])
-        pending = left
-    return classes.numbered()
-
-
-def _settle(classes: _Classes, product: Product) -> bool:
-    """Draw the conclusion if at most one part can have indices removed; whether it was so."""
-    whole, parts = product.whole, product.parts
-    if classes.stays(whole).all():
-        for part in parts:
-            classes.freeze(part, classes.why(whole))
-        return True
-    free = [part for part in range(len(parts)) if not classes.stays(parts[part]).all()]
-    if not free:
-        classes.freeze(whole, classes.why(np.concatenate(parts)))
-    elif len(free) == 1:
-        classes.join([(_by_part(product, free[0]), parts[free[0]][:, None])])
-    return len(free) < 2
-
-
-def _by_part(product: Product, part: int) -> Array:
-    """(size of the part, rest) ids of the whole, by the index of a part."""
-    sizes = [len(ids) for ids in product.parts]
-    return np.moveaxis(product.whole.reshape(sizes), part, 0).reshape(sizes[part], -1)
-
-
-def _choose(classes: _Classes, product: Product) -> None:
-    """Of several parts let that one be free which has most units then, or the last of those."""
-    free = [part for part, ids in enumerate(product.parts) if not classes.stays(ids).all()]
-    chosen = max(free, key=lambda part: (_units(classes, product, part), part))
-    for part in free:
-        if part != chosen:
-            classes.freeze(product.parts[part], f"{product.node} counts through it")
-
-
-def _units(classes: _Classes, product: Product, part: int) -> int:
-    """How many units a part would have, were it the one that is free."""
-    rows = np.column_stack([product.parts[part], _by_part(product, part)])
-    own = _Classes(1 + int(rows.max()))
-    labels = classes.of(rows)
-    own.join([(labels, labels[:, :1])])
-    stay = np.zeros(1 + int(rows.max()), bool)
-    stay[own.of(labels)[classes.stays(rows)]] = True
-    found = np.unique(own.of(labels[:, 0]))
-    return int((~stay[found]).sum())
-
-
 @dataclass(frozen=True, eq=False)
 class _Occurrence:
     """Places that have the same ids: which units, and how often each."""
@@ -220,54 +109,91 @@ class _Occurrence:
     units: Array
     times: Array
 
+    @staticmethod
+    def of(places: Sequence[Place], ids: Array) -> _Occurrence:
+        if np.all(ids[1:] > ids[:-1]):  # as nearly always
+            return _Occurrence(tuple(places), ids, np.ones_like(ids))
+        if np.all(ids == ids[0]):  # as height and width
+            return _Occurrence(tuple(places), ids[:1], np.array([len(ids)]))
+        return _Occurrence(tuple(places), *np.unique(ids, return_counts=True))
 
-def _groups(graph: Graph, axes: Mapping[Value, Axes], reasons: Sequence[str]) -> tuple[Group, ...]:
+    def parts(self, label: Array) -> list[tuple[int, int, Array]]:
+        """By label and by how often they occur: both, and these units."""
+        labels, times = label[self.units], self.times
+        if len(labels) and np.all(labels == labels[0]) and np.all(times == times[0]):
+            return [(int(labels[0]), int(times[0]), self.units)]
+        pairs, which = np.unique(np.stack([labels, times]), axis=1, return_inverse=True)
+        return [(*map(int, pair), self.units[which.ravel() == i]) for i, pair in enumerate(pairs.T)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """Units that occur in the same places.
+
+    Attributes:
+        units: their numbers.
+        places: every value and axis, with how many indices each unit has there, in the order of
+            the graph.
+        why: why they stay; empty where they need not.
+    """
+
+    units: Array
+    places: dict[Place, int]
+    why: str
+
+
+def _drafts(axes: Mapping[Value, Axes], found: Units) -> list[_Draft]:
     """Units by the places where they occur, as often there, and by what freezes them."""
     places: dict[int, tuple[Array, list[Place]]] = {}
-    for value, ids_ in axes.items():
-        for axis, ids in enumerate(ids_):
-            places.setdefault(id(ids), (ids, []))[1].append((value, axis))
-    kinds = {why: i for i, why in enumerate(dict.fromkeys(reasons))}
-    label = np.array([kinds[why] for why in reasons], np.int64)
-    count = len(kinds)
-    occurrences = []
-    for ids, where in places.values():
-        units, times = np.unique(ids, return_counts=True)
-        occurrences.append(_Occurrence(tuple(where), units, times))
+    for value, units_ in axes.items():
+        for axis, units in enumerate(units_):
+            places.setdefault(id(units), (units, []))[1].append((value, axis))
+    drafts = [
+        _Draft(units, dict.fromkeys(where, 1), found.texts[found.reason[units[0]]])
+        for key, (units, where) in places.items()
+        if key in found.alone
+    ]
+    occurrences = [
+        _Occurrence.of(w, units) for k, (units, w) in places.items() if k not in found.alone
+    ]
+    label, count = found.reason.copy(), len(found.texts)
+    for occurrence in occurrences:
         # Of a class, what occurs here is one of its own, and so is what does so more often.
-        pairs, fresh = np.unique(np.stack([label[units], times]), axis=1, return_inverse=True)
-        label[units] = count + fresh.ravel()
-        count += pairs.shape[1]
-    return _described(graph, axes, reasons, label, occurrences)
+        for _, _, units in occurrence.parts(label):
+            label[units] = count
+            count += 1
+    by_label: dict[int, _Draft] = {}
+    for occurrence in occurrences:
+        for key, times, units in occurrence.parts(label):
+            if key not in by_label:
+                by_label[key] = _Draft(units, {}, found.texts[found.reason[units[0]]])
+            by_label[key].places.update(dict.fromkeys(occurrence.places, times))
+    when = {value: i for i, value in enumerate(axes)}
+    for draft in by_label.values():
+        places_ = sorted(draft.places.items(), key=lambda item: (when[item[0][0]], item[0][1]))
+        drafts.append(replace(draft, places=dict(places_)))
+    return drafts
 
 
 def _described(
-    graph: Graph,
-    axes: Mapping[Value, Axes],
-    reasons: Sequence[str],
-    label: Array,
-    occurrences: Sequence[_Occurrence],
+    graph: Graph, axes: Mapping[Value, Axes], drafts: Sequence[_Draft]
 ) -> tuple[Group, ...]:
-    """A group for each label that has weights or may be removed from, in the order of the graph."""
-    found: dict[int, dict[Place, int]] = {}
-    for occurrence in occurrences:
-        labels, first = np.unique(label[occurrence.units], return_index=True)
-        for key, times in zip(labels.tolist(), occurrence.times[first].tolist(), strict=True):
-            found.setdefault(key, {}).update(dict.fromkeys(occurrence.places, times))
+    """A group for each draft that has weights or may be removed from, in the graph's order."""
     when = {value: i for i, value in enumerate(axes)}
     groups = []
-    for key, unordered in found.items():
-        places = dict(sorted(unordered.items(), key=lambda item: (when[item[0][0]], item[0][1])))
+    for draft in drafts:
+        why = draft.why or (
+            "nothing would be left without its only unit" if len(draft.units) == 1 else ""
+        )
+        if why and len({value in graph.constants for value, _ in draft.places}) < 2:
+            continue  # height, width and the like; or a window's
+        places = draft.places
         layers = _layers(graph, places)
+        if why and not layers and all(v.type.shape[a] == 1 for v, a in places):
+            continue  # what is broadcast
         value, axis = _leader(graph, places, layers)
-        at = np.flatnonzero(label[axes[value][axis]] == key)
-        why = reasons[int(axes[value][axis][at[0]])]
-        units, indices = _by_unit(axes[value][axis][at], at)
-        if not why and len(units) == 1:
-            why = "nothing would be left without its only unit"
-        if why and not _has_weights(graph, places, layers):
-            continue  # height, width and the like
-        name = _name(graph, value, axis, at)
+        units, indices = _indices(axes[value][axis], draft.units)
+        name = _name(graph, value, axis, np.sort(indices.ravel()))
         groups.append(Group(name, units, (value, axis), indices, places, layers, why))
     groups.sort(key=lambda g: (when[g.place[0]], g.place[1], int(g.indices[0, 0])))
     return _named_apart(groups)
@@ -276,16 +202,13 @@ def _described(
 def _leader(graph: Graph, places: Iterable[Place], layers: Sequence[str]) -> Place:
     """Where channels are counted: at what the first layer makes, or else at what is made first."""
     makers = producers(graph)
-    made = [place for place in places if place[0] in makers]
-    by_layers = (place for place in made if makers[place[0]].name in layers)
-    return next(by_layers, made[0] if made else next(iter(places)))
-
-
-def _has_weights(graph: Graph, places: Mapping[Place, int], layers: Sequence[str]) -> bool:
-    """Whether slices of parameters belong to the indices; a window's own are none."""
-    kinds = {value in graph.constants for value, _ in places}
-    single = all(value.type.shape[axis] == 1 for value, axis in places)
-    return len(kinds) == 2 and (bool(layers) or not single)
+    made: Place | None = None
+    for place in places:
+        maker = makers.get(place[0])
+        if maker is not None and maker.name in layers:
+            return place
+        made = made or (place if maker is not None else None)
+    return made or next(iter(places))
 
 
 def _name(graph: Graph, value: Value, axis: int, at: Array) -> str:
@@ -298,33 +221,58 @@ def _name(graph: Graph, value: Value, axis: int, at: Array) -> str:
 def _layers(graph: Graph, places: Mapping[Place, int]) -> tuple[str, ...]:
     """The nodes that make these channels with weights of their own."""
     values = {value for value, _ in places}
-    weights = [value for value in values if value in graph.constants]
+    weights = values & graph.constants.keys()
     nodes = {
         node
         for value in weights
-        for node in readers(graph)[value]
-        if node.op.linear and not values.isdisjoint(node.outputs)
+        for node in _linear_readers(graph).get(value, ())
+        if not values.isdisjoint(node.outputs)
     }
-    return tuple(node.name for node in graph.nodes if node in nodes)
+    return tuple(node.name for node in sorted(nodes, key=_positions(graph).__getitem__))
+
+
+@analysis
+def _linear_readers(graph: Graph) -> Mapping[Value, Sequence[Node]]:
+    """Of each constant the nodes that multiply by it, or add it to what they have multiplied."""
+    found: dict[Value, list[Node]] = {}
+    for node in graph.nodes:
+        for value in node.inputs if node.op.linear else ():
+            if value in graph.constants:
+                found.setdefault(value, []).append(node)
+    return found
+
+
+@analysis
+def _positions(graph: Graph) -> Mapping[Node, int]:
+    """Of each node its place in the order."""
+    return {node: i for i, node in enumerate(graph.nodes)}
 
 
 def _named_apart(groups: Sequence[Group]) -> tuple[Group, ...]:
     """The groups, each under a name of its own: the first keeps the one it has, others a number."""
     taken = {group.name for group in groups}
     names: dict[Group, str] = {}
+    used: set[str] = set()
     for group in sorted(groups, key=lambda group: bool(group.frozen)):  # free ones come first
         name, count = group.name, 0
-        while name in names.values() or (count and name in taken):
+        while name in used or (count and name in taken):
             count += 1
             name = f"{group.name}:{count}"
         names[group] = name
-    return tuple(replace(group, name=names[group]) for group in groups)
+        used.add(name)
+    return tuple(
+        group if names[group] == group.name else replace(group, name=names[group])
+        for group in groups
+    )
 
 
-def _by_unit(units: Array, at: Array) -> tuple[Array, Array]:
-    """The units that stand at some indices, and the indices of each, in the order of the first."""
-    order = np.argsort(units, kind="stable")
-    numbers = np.unique(units)
+def _indices(axis: Array, units: Array) -> tuple[Array, Array]:
+    """The units in the order in which they first occur on an axis, and the indices of each."""
+    if axis is units:
+        return units, np.arange(len(axis))[:, None]
+    at = np.flatnonzero(np.isin(axis, units))
+    order = np.argsort(axis[at], kind="stable")
+    numbers = np.unique(axis[at])
     indices = at[order].reshape(len(numbers), -1)
     first = np.argsort(indices[:, 0])
     return numbers[first], indices[first]

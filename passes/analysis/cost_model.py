@@ -164,10 +164,10 @@ def _sizes(
     Both have values in common, through which the units of one are those of the other.
     """
     ours, theirs = channels(graph), channels(source)
-    of_unit = np.full(len(theirs.reasons), -1)
+    of_unit = np.full(theirs.units, -1)
     for number, group in enumerate(groups):
         of_unit[group.units] = number
-    group_of = np.full(len(ours.reasons), -1)
+    group_of = np.full(ours.units, -1)
     for value, axes in ours.axes.items():
         for units, others in zip(axes, theirs.axes.get(value, ()), strict=False):
             group_of[units] = of_unit[others]

@@ -60,7 +60,7 @@ def kept_channels(graph: Graph, plan: Plan) -> Mapping[Value, Kept]:
         InvalidPlan: as ``apply_widths`` does.
     """
     found = channels(graph)
-    stays = np.ones(len(found.reasons), bool)
+    stays = np.ones(found.units, bool)
     stays[list(removed_units(graph, plan))] = False
     by_array: dict[int, Array] = {}
     kept = {}

@@ -4,6 +4,7 @@ from irprune.ir.ops.binary import Add, Div, Maximum, Minimum, Mul, Pow, Sub
 from irprune.ir.ops.conv import Conv2d, ConvTranspose2d
 from irprune.ir.ops.dense import Dense, MatMul
 from irprune.ir.ops.normalization import LRN, BatchNorm, LayerNorm, LogSoftmax, Softmax
+from irprune.ir.ops.parts import Concat, Gather, Pad, Slice, Split
 from irprune.ir.ops.pointwise import (
     Abs,
     Clip,
@@ -30,17 +31,12 @@ from irprune.ir.ops.recurrent import GRU, LSTM
 from irprune.ir.ops.reduce import ReduceMax, ReduceMean, ReduceSum
 from irprune.ir.ops.resize import Resize
 from irprune.ir.ops.shape import (
-    Concat,
     DepthToSpace,
     Expand,
     Flatten,
-    Gather,
     Identity,
-    Pad,
     Reshape,
-    Slice,
     SpaceToDepth,
-    Split,
     Squeeze,
     Transpose,
     Unsqueeze,

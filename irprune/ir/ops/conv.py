@@ -65,6 +65,16 @@ def slid_over(ties: Ties, x: Axes, made: Shape, layout: Layout) -> Axes:
     return tuple(axes)
 
 
+def alike(ties: Ties, ids: Array, groups: int, member: Array | None = None) -> None:
+    """Tie the i-th ids of equal groups, and the i-th of a member to them."""
+    if groups > 1:
+        members = ids.reshape(groups, -1)
+        ties.tie(members[1:], members[:1])
+        ids = members[0]
+    if member is not None:
+        ties.tie(ids, member)
+
+
 @op
 class Conv2d(Activated):
     """Grouped two-dimensional convolution; depthwise where ``groups`` is the input channels.
@@ -117,11 +127,13 @@ class Conv2d(Activated):
         made, read = w[0], w[c]
         if len(read) == 1 and self.groups > 1:  # depthwise: each channel has filters of its own
             ties.freeze(read, "reads one channel with each filter")
-            ties.tie(made.reshape(self.groups, -1), x[c][:, None])
+            if len(made) == self.groups:
+                ties.tie(made, x[c])
+            else:
+                ties.tie(made.reshape(self.groups, -1), x[c][:, None])
         else:
-            ties.tie(x[c].reshape(self.groups, -1), read)
-            filters = made.reshape(self.groups, -1)
-            ties.tie(filters, filters[:1])
+            alike(ties, x[c], self.groups, read)
+            alike(ties, made, self.groups)
         for b in bias:
             ties.tie(made, b[0])
         axes = list(slid_over(ties, x, outputs[0], self.layout))
@@ -254,8 +266,7 @@ class ConvTranspose2d(Activated):
             ties.freeze(filters, "makes so many channels of each")
             made = np.repeat(read, len(filters))
         else:
-            members = read.reshape(self.groups, -1)
-            ties.tie(members, members[:1])
+            alike(ties, read, self.groups)
         for b in bias:
             ties.tie(made, b[0])
         axes = list(slid_over(ties, x, outputs[0], self.layout))
