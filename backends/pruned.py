@@ -40,13 +40,20 @@ def write_pruned(graph: Graph, path: Path, source: str, *, force: bool = False) 
     if path.suffix == ".tflite":
         from irprune.backends.tflite import write_tflite
 
-        data = write_tflite(graph)
+        write_atomically(path, write_tflite(graph), source=Path(source), force=force)
     else:
         from irprune.backends.onnx import write_onnx
 
         write_onnx(graph, path, like=Path(source), force=force)
-        return
-    write_atomically(path, data, source=Path(source), force=force)
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as a JSON file.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    write_atomically(path, plan.dumps().encode())
 
 
 def read_plan(path: Path) -> Plan:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
+    from irprune.backends.onnx import to_onnx, write_onnx
+    from irprune.backends.pruned import read_plan, write_plan
     from irprune.backends.reference import run
     from irprune.backends.tflite import write_tflite
     from irprune.backends.tflite.footprint import footprint
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
     from irprune.ir.errors import IrpruneError
     from irprune.ir.graph import Graph, Node, Value
     from irprune.ir.parser import parse
+    from irprune.ir.plan import Plan
     from irprune.ir.printer import show
     from irprune.ir.verify import verify
     from irprune.passes.analysis.arena import Arena, arena, check_arena
+    from irprune.passes.analysis.channels import Group, channels
+    from irprune.passes.analysis.cost_model import CostModel
     from irprune.passes.analysis.deployment import Precision
     from irprune.passes.analysis.peak_model import PeakModel
+    from irprune.passes.analysis.salience import Salience
     from irprune.passes.analysis.schedule import Schedule, schedule
+    from irprune.passes.one_shot import PruneOptions, plan_for_budget, plan_for_ratio
     from irprune.passes.pipeline import deployed
+    from irprune.passes.rewrite.apply_widths import apply_widths
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
+    from irprune.training.apply import apply_to_module, apply_to_optimizer
 
 _HOMES = {
     "Arena": "irprune.passes.analysis.arena",
@@ -36,19 +45,28 @@ _HOMES = {
     "Builder": "irprune.ir.build",
     "CompileOptions": "irprune.backends.compile",
     "Compiled": "irprune.backends.compile",
+    "CostModel": "irprune.passes.analysis.cost_model",
     "DEVICES": "irprune.devices",
     "Device": "irprune.devices",
     "Graph": "irprune.ir.graph",
+    "Group": "irprune.passes.analysis.channels",
     "IrpruneError": "irprune.ir.errors",
     "Node": "irprune.ir.graph",
     "Numbers": "irprune.backends.compile",
     "PeakModel": "irprune.passes.analysis.peak_model",
+    "Plan": "irprune.ir.plan",
     "Precision": "irprune.passes.analysis.deployment",
+    "PruneOptions": "irprune.passes.one_shot",
     "Report": "irprune.report.report",
+    "Salience": "irprune.passes.analysis.salience",
     "Schedule": "irprune.passes.analysis.schedule",
     "Value": "irprune.ir.graph",
     "analyze": "irprune.report.report",
+    "apply_to_module": "irprune.training.apply",
+    "apply_to_optimizer": "irprune.training.apply",
+    "apply_widths": "irprune.passes.rewrite.apply_widths",
     "arena": "irprune.passes.analysis.arena",
+    "channels": "irprune.passes.analysis.channels",
     "check_arena": "irprune.passes.analysis.arena",
     "compile_tflite": "irprune.backends.compile",
     "deployed": "irprune.passes.pipeline",
@@ -56,11 +74,17 @@ _HOMES = {
     "footprint": "irprune.backends.tflite.footprint",
     "load": "irprune.frontends.load",
     "parse": "irprune.ir.parser",
+    "plan_for_budget": "irprune.passes.one_shot",
+    "plan_for_ratio": "irprune.passes.one_shot",
+    "read_plan": "irprune.backends.pruned",
     "reorder": "irprune.passes.rewrite.reorder",
     "run": "irprune.backends.reference",
     "schedule": "irprune.passes.analysis.schedule",
     "show": "irprune.ir.printer",
+    "to_onnx": "irprune.backends.onnx",
     "verify": "irprune.ir.verify",
+    "write_onnx": "irprune.backends.onnx",
+    "write_plan": "irprune.backends.pruned",
     "write_tflite": "irprune.backends.tflite",
 }
 
@@ -71,18 +95,27 @@ __all__ = [
     "Builder",
     "CompileOptions",
     "Compiled",
+    "CostModel",
     "Device",
     "Graph",
+    "Group",
     "IrpruneError",
     "Node",
     "Numbers",
     "PeakModel",
+    "Plan",
     "Precision",
+    "PruneOptions",
     "Report",
+    "Salience",
     "Schedule",
     "Value",
     "analyze",
+    "apply_to_module",
+    "apply_to_optimizer",
+    "apply_widths",
     "arena",
+    "channels",
     "check_arena",
     "compile_tflite",
     "deployed",
@@ -90,11 +123,17 @@ __all__ = [
     "footprint",
     "load",
     "parse",
+    "plan_for_budget",
+    "plan_for_ratio",
+    "read_plan",
     "reorder",
     "run",
     "schedule",
     "show",
+    "to_onnx",
     "verify",
+    "write_onnx",
+    "write_plan",
     "write_tflite",
 ]
 

@@ -83,8 +83,8 @@ def prune(
     """
     if sum(given is not None for given in (ratio, budget, plan)) != 1:
         raise UsageError("wants one of --ratio, --budget and --plan")
-    from irprune.backends.files import expect_writable, write_atomically
-    from irprune.backends.pruned import expect_output, write_pruned
+    from irprune.backends.files import expect_writable
+    from irprune.backends.pruned import expect_output, write_plan, write_pruned
     from irprune.frontends.load import load
     from irprune.passes.analysis import salience as saliences
     from irprune.passes.one_shot import PruneOptions
@@ -110,7 +110,7 @@ def prune(
         found = comparison(graph, smaller, chosen, options.precision)
         write_pruned(smaller, output, model, force=force)
     if save_plan is not None:
-        write_atomically(save_plan, chosen.dumps().encode())
+        write_plan(chosen, save_plan)
     if json:
         print(comparison_as_json(found))
     else:
