@@ -155,12 +155,11 @@ class _Greedy:
                 for one, width in zip(self._ranked, self._model.widths.tolist(), strict=True)
             ]
         )
-        bounds = {"sram": budget.sram, "flash": budget.flash, "macs": budget.macs}
-        self._bounds = {name: bound for name, bound in bounds.items() if bound is not None}
+        self._budget = budget
 
     def widths(self) -> dict[str, int]:
         """The width of each group, in units."""
-        self._expect_possible()
+        expect_reachable(self._graph, self._model, self._least, self._budget)
         widths = self._model.widths
         at_once = 1 + int((widths - self._least).sum()) // 50
         while violated := self._violated(widths):
@@ -175,17 +174,12 @@ class _Greedy:
             if one is not None
         }
 
-    def _costs(self, widths: Array) -> dict[str, int]:
-        model = self._model
-        measure = {"sram": model.peak, "flash": model.model_size, "macs": model.macs}
-        return {name: int(measure[name](widths)) for name in self._bounds}
-
     def _violated(self, widths: Array) -> str:
         """The resource of which most is taken beyond its bound, in proportion; empty for none."""
         over = {
-            name: cost / max(self._bounds[name], 1)
-            for name, cost in self._costs(widths).items()
-            if cost > self._bounds[name]
+            name: cost / max(bound, 1)
+            for name, bound, cost in _bounded(self._model, self._budget, widths)
+            if cost > bound
         }
         return max(over, key=lambda name: over[name], default="")
 
@@ -236,26 +230,43 @@ class _Greedy:
         measure = model.macs if resource == "macs" else model.model_size
         return np.asarray(measure(widths) - measure(each))
 
-    def _expect_possible(self) -> None:
-        least = self._costs(self._least)
-        short = [
-            f"{name} can fall to {cost:,} at the least, not to {self._bounds[name]:,}"
-            for name, cost in least.items()
-            if cost > self._bounds[name]
-        ]
-        if short:
-            stay = [
-                f"'{group.name}' ({group.frozen or 'ignored'})"
-                for group in channels(self._graph).groups
-                if group.frozen or group.name in self._kept_whole()
-            ]
-            more = f" and {len(stay) - 8} more" if len(stay) > 8 else ""
-            raise UsageError(
-                f"no widths meet the budget: {'; '.join(short)}",
-                where=self._graph.name,
-                hint=f"these stay whole: {', '.join(stay[:8])}{more}",
-            )
 
-    def _kept_whole(self) -> set[str]:
-        pairs = zip(self._ranked, self._model.groups, strict=True)
-        return {group.name for one, group in pairs if one is None}
+def expect_reachable(graph: Graph, model: CostModel, least: Array, budget: Budget) -> None:
+    """Raise UsageError where no widths meet a budget, with what each resource can fall to.
+
+    Args:
+        graph: the graph.
+        model: its costs.
+        least: (groups,), the least widths that are allowed.
+        budget: what the deployed model may take.
+    """
+    short = [
+        f"{name} can fall to {cost:,} at the least, not to {bound:,}"
+        for name, bound, cost in _bounded(model, budget, least)
+        if cost > bound
+    ]
+    if not short:
+        return
+    ignored = {g.name for g, width in zip(model.groups, least, strict=True) if width == g.width}
+    stay = [
+        f"'{group.name}' ({group.frozen or 'ignored'})"
+        for group in channels(graph).groups
+        if group.frozen or group.name in ignored
+    ]
+    more = f" and {len(stay) - 8} more" if len(stay) > 8 else ""
+    raise UsageError(
+        f"no widths meet the budget: {'; '.join(short)}",
+        where=graph.name,
+        hint=f"these stay whole: {', '.join(stay[:8])}{more}",
+    )
+
+
+def _bounded(model: CostModel, budget: Budget, widths: Array) -> Iterator[tuple[str, int, int]]:
+    """Each resource that is bounded, its bound, and what these widths take of it."""
+    for name, bound, measure in (
+        ("sram", budget.sram, model.peak),
+        ("flash", budget.flash, model.model_size),
+        ("macs", budget.macs, model.macs),
+    ):
+        if bound is not None:
+            yield name, bound, int(measure(widths))

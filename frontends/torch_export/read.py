@@ -122,15 +122,15 @@ class _Numbers:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in self._first:
                 self._first[storage.data_ptr()] = count
-                count += storage.nbytes()
+                count += storage.nbytes() // tensor.element_size()
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The numbers of a tensor's elements; None where it lies elsewhere."""
-        storage, size = tensor.untyped_storage(), tensor.element_size()
+        storage = tensor.untyped_storage()
         first = self._first.get(storage.data_ptr())
         if first is None or not tensor.numel():
             return None
-        whole = torch.arange(first, first + storage.nbytes(), size)
+        whole = torch.arange(first, first + storage.nbytes() // tensor.element_size())
         return whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from irprune.ir.errors import UsageError
-from irprune.ir.graph import Graph, Value, values
+from irprune.ir.graph import Graph, Node, Value, values
 from irprune.ir.op import product
 from irprune.ir.types import Array
 from irprune.passes.analysis.channels import Group, channels
@@ -139,6 +139,23 @@ class CostModel:
             sizes[buffer] = self._bytes(value, whole)
         found = self._peaks.bottleneck(sizes)
         return tuple(self._buffers[buffer] for buffer in found if buffer in self._buffers)
+
+    def imprecise_peak(self, widths: Any) -> Any:
+        """Bytes of the largest inputs and outputs of one operator, at the nearest whole widths.
+
+        That is less than the peak wherever something waits elsewhere in the graph.
+        """
+        self._check(widths)
+        whole = np.maximum(np.rint(np.asarray(widths.tolist(), np.float64)), 1)
+        steps = [self._at_once(node) for node in self._graph.nodes if node.op.alias() is None]
+        largest = max(steps, key=lambda step: int(self.memory(step, whole)), default=())
+        return self.memory(largest, widths)
+
+    def _at_once(self, node: Node) -> tuple[Value, ...]:
+        """What an operator reads and makes, each buffer once."""
+        index = buffers(self._graph)
+        found = {index[v] for v in (*node.inputs, *node.outputs) if v in index}
+        return tuple(self._buffers[buffer] for buffer in sorted(found) if buffer in self._buffers)
 
     def memory(self, together: Iterable[Value], widths: Any) -> Any:
         """Bytes that these values of the deployed graph take, each with a buffer of its own."""

@@ -54,7 +54,7 @@ def saliences(
     if kind is Salience.RANDOM:
         rng = np.random.default_rng([seed, *group.name.encode()])
         return rng.uniform(size=group.width)
-    places = list(_factors(graph, group) if kind is Salience.BATCHNORM else _weights(graph, group))
+    places = list(factors(graph, group) if kind is Salience.BATCHNORM else filters(graph, group))
     if not places:
         raise UsageError(
             f"channel group '{group.name}' has no {_WANTED[kind]}",
@@ -84,8 +84,8 @@ _WANTED = {
 }
 
 
-def _factors(graph: Graph, group: Group) -> Iterator[Place]:
-    """The factors of the batch normalizations of a group."""
+def factors(graph: Graph, group: Group) -> Iterator[Place]:
+    """Where the factors of the batch normalizations of a group are."""
     for node in graph.nodes:
         if isinstance(node.op, BatchNorm):
             place = (node.inputs[1], 0)
@@ -93,8 +93,11 @@ def _factors(graph: Graph, group: Group) -> Iterator[Place]:
                 yield place
 
 
-def _weights(graph: Graph, group: Group) -> Iterator[Place]:
-    """The weights of the layers that make a group; without such, all constants that have it."""
+def filters(graph: Graph, group: Group) -> Iterator[Place]:
+    """Where the filters of the layers that make a group are, along the first axis that has it.
+
+    Without such layers it is all constants that have the group.
+    """
     layers = {node for node in graph.nodes if node.name in group.layers}
     taken: set[Value] = set()
     for value, axis in group.places:

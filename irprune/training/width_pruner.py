@@ -1,0 +1,287 @@
+"""Widths learned while a module is trained (Liberis & Lane, Differentiable Network Pruning)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from irprune.budget import Budget
+from irprune.frontends.torch_export import foreign_code
+from irprune.ir.errors import InvalidModel, UsageError
+from irprune.ir.plan import Plan, fingerprint
+from irprune.ir.types import Array
+from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.analysis.deployment import Precision
+from irprune.passes.one_shot import expect_reachable
+from irprune.training.apply import apply_to_module, apply_to_optimizer
+from irprune.training.gates import Gates
+from irprune.training.resources import Peak, ResourceLoss, Scalarization
+from irprune.training.widths import clipped_gradient, kept_count, width_gradient
+
+M = TypeVar("M", bound=nn.Module)
+Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
+Loss = Callable[[Any, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]
+
+
+class Feedback(Enum):
+    """Which losses move the widths; one alone is for comparison (section 4.1)."""
+
+    BOTH = "both"
+    TASK = "task"
+    RESOURCES = "resources"
+
+
+@dataclass(frozen=True)
+class WidthOptions:
+    """How widths are learned.
+
+    Attributes:
+        every: the steps of training between two updates.
+        rate: how far a multiplier moves against a clipped gradient, which is 0.025 at most.
+        start: the steps before the first update.
+        balance: the first task loss over the first resource loss, once both are weighed (r).
+        alphas: the weights of resource loss and task loss, instead of the balance.
+        feedback: which losses move the widths.
+        scalarization: how resources become one loss.
+        peak: which peak of memory counts.
+        precision: how wide numbers are that the budget counts; by default as deployed.
+        seed: of the resources that are drawn.
+    """
+
+    every: int = 20
+    rate: float = 1.0
+    start: int = 0
+    balance: float = 2 / 3
+    alphas: tuple[float, float] | None = None
+    feedback: Feedback = Feedback.BOTH
+    scalarization: Scalarization = Scalarization.RANDOM
+    peak: Peak = Peak.PRECISE
+    precision: Precision | None = None
+    seed: int = 0
+
+
+class WidthPruner(Generic[M]):
+    """Learns how many channels each group keeps, while a module is trained.
+
+    >>> pruner = WidthPruner(model, example_inputs, Budget.parse("sram=64KB macs=3M"), held_out)
+    >>> for x, y in loader:
+    ...     loss = criterion(model(x), y); loss.backward(); optimizer.step(); optimizer.zero_grad()
+    ...     pruner.step()
+    >>> small = pruner.finish()
+
+    Every few steps the multipliers of the widths move against the gradient of a resource loss and
+    of the task's loss on held-out data, by masks that keep the most salient channels; they only
+    ever shrink, and stop when the budget is met. Masks go on following the saliences until
+    ``freeze``.
+
+    Args:
+        model: the module, trained as ever by its own optimizer.
+        example_inputs: the arguments of its ``forward``.
+        budget: what the deployed model may take.
+        validation: held-out batches of inputs and targets, which are kept.
+        loss: the task's loss, of the module's outputs and the targets.
+        options: how widths are learned.
+
+    Attributes:
+        multipliers: (groups,), the share of channels that each group keeps.
+        met: whether the budget is met.
+
+    Raises:
+        UsageError: the module has no channels to remove, no widths meet the budget, or the
+            validation batches do not fit.
+    """
+
+    def __init__(
+        self,
+        model: M,
+        example_inputs: tuple[object, ...],
+        budget: Budget,
+        validation: Iterable[Batch],
+        *,
+        loss: Loss = F.cross_entropy,
+        options: WidthOptions = WidthOptions(),
+    ) -> None:
+        self._model = model
+        self._example_inputs = example_inputs
+        self._validation = list(validation)
+        self._loss = loss
+        self._options = options
+        self._gates = Gates(model, example_inputs)
+        costs = CostModel(self._gates.graph, options.precision)
+        self._most = costs.widths
+        self._resources = ResourceLoss(costs, budget, options.scalarization, options.peak)
+        try:
+            expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
+            self._expect_validation()
+        except UsageError:
+            self._gates.remove()
+            raise
+        self._logs = torch.zeros(len(costs.widths), dtype=torch.float64)
+        self._alphas = options.alphas
+        self._generator = torch.Generator().manual_seed(options.seed)
+        self._steps = self._updates = 0
+        self._frozen = False
+        self.met = not self._resources.violated(self.widths)
+
+    @property
+    def multipliers(self) -> Tensor:
+        """(groups,), the share of channels that each group keeps, from 0 to 1."""
+        return self._logs.exp()
+
+    @property
+    def widths(self) -> Array:
+        """(groups,), how many units each group keeps."""
+        pairs = zip(self.multipliers.tolist(), self._most.tolist(), strict=True)
+        return np.array([kept_count(share, most) for share, most in pairs])
+
+    @property
+    def plan(self) -> Plan:
+        """The channels that the masks keep."""
+        kept = {}
+        for group, first in zip(self._gates.channels.free, self._gates.first, strict=True):
+            stays = self._gates.mask[first : first + group.width].bool().numpy()
+            if not stays.all():
+                kept[group.name] = tuple(sorted(group.indices[stays].ravel().tolist()))
+        return Plan(fingerprint(self._gates.graph), kept)
+
+    def step(self) -> None:
+        """To be called after each step of the optimizer.
+
+        Raises:
+            UsageError: the loss on held-out data is no number.
+        """
+        self._steps += 1
+        if self._frozen or self._steps <= self._options.start:
+            return
+        if (self._steps - self._options.start) % self._options.every == 0:
+            if not self.met:
+                self._update_widths()
+            self._update_masks()
+
+    def freeze(self) -> None:
+        """Let the masks stay as they are from now on."""
+        self._frozen = True
+
+    def finish(self) -> M:
+        """The smaller module, to be trained on or deployed; the model is left without masks."""
+        self._gates.remove()
+        return apply_to_module(self._model, self.plan, self._example_inputs)
+
+    def shrink(self, optimizer: Opt) -> tuple[M, Opt]:
+        """The smaller module, and an optimizer that goes on with it where the one given is."""
+        smaller = self.finish()
+        moved = apply_to_optimizer(optimizer, self._model, smaller, self.plan, self._example_inputs)
+        return smaller, moved
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a pruner of the same model needs to go on as this one would."""
+        return {
+            "graph": fingerprint(self._gates.graph),
+            "logs": self._logs.clone(),
+            "mask": self._gates.mask.clone(),
+            "alphas": self._alphas,
+            "generator": self._generator.get_state(),
+            "steps": self._steps,
+            "updates": self._updates,
+            "frozen": self._frozen,
+            "met": self.met,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            UsageError: it is of another model.
+        """
+        if state.get("graph") != fingerprint(self._gates.graph):
+            raise UsageError("the state is of a pruner of another model")
+        self._logs = state["logs"].clone()
+        self._gates.set(state["mask"])
+        self._alphas = state["alphas"]
+        self._generator.set_state(state["generator"])
+        self._steps, self._updates = state["steps"], state["updates"]
+        self._frozen, self.met = state["frozen"], state["met"]
+
+    def _update_widths(self) -> None:
+        """WIDTHUPDATE of Algorithm 1, in logarithms of the multipliers."""
+        by_resources, over = self._resource_gradient()
+        by_task, loss = self._task_gradient()
+        if self._alphas is None:
+            self._alphas = (1.0, self._options.balance * over / loss if loss > 0 else 0.0)
+        match self._options.feedback:
+            case Feedback.TASK:
+                by_resources = torch.zeros_like(by_resources)
+                by_task = by_task.clamp_min(0)
+            case Feedback.RESOURCES:
+                by_task = torch.zeros_like(by_task)
+        gradient = clipped_gradient(by_resources, by_task, self._alphas)
+        if self._options.feedback is not Feedback.TASK:
+            gradient[by_resources <= 0] = 0  # the focus on what is violated
+        self._logs -= self._options.rate * gradient * self.multipliers
+        self._updates += 1
+        self.met = not self._resources.violated(self.widths)
+
+    def _resource_gradient(self) -> tuple[Tensor, float]:
+        """The derivatives of the resource loss by the multipliers, and the loss."""
+        multipliers = self.multipliers.requires_grad_()
+        loss = self._resources(multipliers * torch.from_numpy(self._most), self._generator)
+        (gradient,) = torch.autograd.grad(loss, multipliers)
+        return gradient, float(loss.detach())
+
+    def _task_gradient(self) -> tuple[Tensor, float]:
+        """The derivatives of the loss on held-out data by the multipliers (Eq. 9), and the loss."""
+        x, y = self._validation[self._updates % len(self._validation)]
+        was_training = self._model.training
+        self._model.eval()
+        with self._gates.differentiable() as mask:
+            loss = self._loss(self._model(x), y)
+            (by_mask,) = torch.autograd.grad(loss, mask)
+        self._model.train(was_training)
+        value = float(loss.detach())
+        if not math.isfinite(value) or not bool(torch.isfinite(by_mask).all()):
+            raise UsageError(
+                f"the loss on held-out data is {value} at update {self._updates}",
+                hint="go back to the last good checkpoint, and train at a lower rate",
+            )
+        saliences = self._gates.saliences()
+        found = [
+            width_gradient(saliences[at : at + most], share, by_mask[at : at + most])
+            for at, most, share in zip(
+                self._gates.first, self._most.tolist(), self.multipliers.tolist(), strict=True
+            )
+        ]
+        return torch.tensor(found, dtype=torch.float64), value
+
+    def _update_masks(self) -> None:
+        """MASK of Algorithm 1: the most salient channels of each group stay."""
+        saliences, mask = self._gates.saliences(), torch.zeros_like(self._gates.mask)
+        for at, most, count in zip(
+            self._gates.first, self._most.tolist(), self.widths.tolist(), strict=True
+        ):
+            order = torch.argsort(saliences[at : at + most], descending=True, stable=True)
+            mask[at + order[:count]] = 1
+        self._gates.set(mask)
+
+    def _expect_validation(self) -> None:
+        if not self._validation:
+            raise UsageError("there are no validation batches", hint="hold some data out")
+        where = type(self._model).__name__
+        was_training = self._model.training
+        try:
+            with torch.no_grad(), foreign_code(f"{where}: does not take the validation batches"):
+                self._model.eval()
+                for x, y in self._validation[:1]:
+                    self._loss(self._model(x), y)
+        except InvalidModel as error:
+            raise UsageError(error.what, where=where, hint="give (inputs, targets)") from error
+        finally:
+            self._model.train(was_training)

@@ -1,0 +1,236 @@
+"""Widths learned in training: budgets, resumption, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import irprune
+from irprune.budget import Budget
+from irprune.ir.errors import UsageError
+from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.cost_model import CostModel
+from irprune.training.resources import Peak, Scalarization, scalarized
+from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
+
+IMAGE = (torch.zeros(1, 1, 8, 8),)
+FAST = WidthOptions(every=2, rate=8.0)
+
+
+def net() -> nn.Module:
+    """A small network with a sum, and layers with and without normalization."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(
+                nn.Conv2d(1, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU()
+            )
+            self.body = nn.Sequential(
+                nn.Conv2d(12, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+            )
+            self.back = nn.Sequential(nn.Conv2d(16, 12, 1, bias=False), nn.BatchNorm2d(12))
+            self.dense, self.head = nn.Linear(12, 10), nn.Linear(10, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.stem(x)
+            y = F.relu(y + self.back(self.body(y))).mean((2, 3))
+            z: Tensor = self.head(F.relu(self.dense(y)))
+            return z
+
+    torch.manual_seed(0)
+    return Net()
+
+
+def batches(count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+    """Images of three classes: stripes along either side, or none, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    wave = torch.tensor([1.0, -1.0] * 4)
+    kinds = torch.stack([wave[:, None].expand(8, 8), wave[None].expand(8, 8), torch.zeros(8, 8)])
+    found = []
+    for _ in range(count):
+        y = torch.randint(0, 3, (16,), generator=generator)
+        noise = 0.5 * torch.randn(16, 1, 8, 8, generator=generator)
+        found.append((kinds[y][:, None] + noise, y))
+    return found
+
+
+def half() -> Budget:
+    model = CostModel(irprune.load(net(), IMAGE))
+    costs = (model.peak, model.model_size, model.macs)
+    sram, flash, macs = (int(cost(model.widths)) // 2 for cost in costs)
+    return Budget(Bytes(sram), Bytes(flash), Macs(macs))
+
+
+def train(
+    model: nn.Module, pruner: Any, data: list[tuple[Tensor, Tensor]], optimizer: Any = None
+) -> Any:
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    model.train()
+    for x, y in data:
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(model(x), y))
+        optimizer.step()
+        pruner.step()
+    return optimizer
+
+
+def test_all_of_a_budget_is_met() -> None:
+    """By the module that comes out, which computes what the masked one did."""
+    model, budget = net(), half()
+    pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=FAST)
+    before = pruner.multipliers
+    for _ in range(8):
+        train(model, pruner, batches(5))
+        assert torch.all(pruner.multipliers <= before)
+        before = pruner.multipliers
+    assert pruner.met
+    model.eval()
+    x = batches(1, 2)[0][0]
+    with torch.no_grad():
+        masked = model(x)
+        small = pruner.finish()
+        torch.testing.assert_close(small.eval()(x), masked, rtol=0, atol=1e-5)
+    costs = irprune.analyze(irprune.load(small, IMAGE)).costs
+    assert costs.peak_sram <= (budget.sram or 0)
+    assert costs.model_size <= (budget.flash or 0)
+    assert costs.macs <= (budget.macs or 0)
+    assert type(small) is type(model)
+
+
+def test_widths_stop_and_masks_go_on_until_they_are_frozen() -> None:
+    model = net()
+    pruner = WidthPruner(model, IMAGE, half(), batches(4, 1), options=replace(FAST, rate=30.0))
+    train(model, pruner, batches(30))
+    assert pruner.met
+    widths, plan = pruner.widths.tolist(), pruner.plan
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name == "body.1.weight":  # what mattered least matters most now
+                parameter.copy_(1 / (parameter.abs() + 0.1))
+    train(model, pruner, batches(2))
+    assert pruner.widths.tolist() == widths
+    assert pruner.plan != plan
+    pruner.freeze()
+    plan = pruner.plan
+    with torch.no_grad():
+        model.get_parameter("body.1.weight").mul_(-1).add_(5)
+    train(model, pruner, batches(4))
+    assert pruner.plan == plan
+
+
+def test_a_pruner_goes_on_from_its_state() -> None:
+    """Weights and widths are bit for bit those of the unbroken run."""
+    data, held = batches(24), batches(3, 1)
+    model, other = net(), net()
+    pruner = WidthPruner(model, IMAGE, half(), held, options=FAST)
+    train(model, pruner, data)
+    first = WidthPruner(other, IMAGE, half(), held, options=FAST)
+    optimizer = train(other, first, data[:13])
+    state = copy.deepcopy((other.state_dict(), optimizer.state_dict(), first.state_dict()))
+    resumed = net()
+    second = WidthPruner(resumed, IMAGE, half(), held, options=FAST)
+    again = torch.optim.SGD(resumed.parameters(), 0.05, momentum=0.9)
+    resumed.load_state_dict(state[0])
+    again.load_state_dict(state[1])
+    second.load_state_dict(state[2])
+    train(resumed, second, data[13:], again)
+    assert torch.equal(second.multipliers, pruner.multipliers)
+    assert second.plan == pruner.plan
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor)
+
+
+def test_shrinking_in_mid_training_goes_on_where_it_was() -> None:
+    """The next step of the small module is that of the masked one."""
+    model = net()
+    pruner = WidthPruner(model, IMAGE, half(), batches(4, 1), options=replace(FAST, rate=30.0))
+    optimizer = train(model, pruner, batches(30))
+    pruner.freeze()
+    small, moved = pruner.shrink(optimizer)
+    (x, y), (other, _) = batches(2, 5)
+    small.train()
+    moved.zero_grad()
+    torch.autograd.backward(F.cross_entropy(small(x), y))
+    before = [p.detach().clone() for p in small.parameters()]
+    moved.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, small.parameters(), strict=True))
+    assert small.eval()(other).shape == (16, 3)
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (small, model)]
+    assert sizes[0] < sizes[1]
+
+
+def test_only_the_bottleneck_shrinks_for_sram_alone() -> None:
+    model = net()
+    costs = CostModel(irprune.load(model, IMAGE))
+    budget = Budget(sram=Bytes(int(0.8 * costs.peak(costs.widths))))
+    pruner = WidthPruner(model, IMAGE, budget, batches(2, 1), options=FAST)
+    train(model, pruner, batches(20))
+    assert pruner.met
+    names = [group.name for group in costs.groups]
+    left = dict(zip(names, pruner.widths.tolist(), strict=True))
+    assert left["dense"] == 10  # ten bytes of it are never in memory with the images
+    assert left["stem.0"] < 12 or left["body.0"] < 16
+
+
+@pytest.mark.parametrize("feedback", list(Feedback))
+@pytest.mark.parametrize("peak", list(Peak))
+@pytest.mark.parametrize("scalarization", list(Scalarization))
+def test_parts_can_be_switched_off(
+    feedback: Feedback, peak: Peak, scalarization: Scalarization
+) -> None:
+    model = net()
+    options = replace(FAST, feedback=feedback, peak=peak, scalarization=scalarization)
+    pruner = WidthPruner(model, IMAGE, half(), batches(2, 1), options=options)
+    train(model, pruner, batches(12))
+    assert torch.all(pruner.multipliers <= 1)
+    if feedback is not Feedback.TASK:
+        assert torch.any(pruner.multipliers < 1)
+
+
+def test_the_resource_loss(shared: Path) -> None:
+    """The weights choose among what is over budget, and scale nothing."""
+    like = torch.ones(1, dtype=torch.float64)
+    cases = json.loads((shared / "cases/formulas.json").read_text())["liberis_eq2"]
+    for case in cases:
+        ratios = dict(zip(("sram", "flash", "macs"), case["ratios"], strict=True))
+        found = scalarized(ratios, case["lam"], Scalarization.RANDOM, like)
+        assert float(found) == pytest.approx(case["P_res"], rel=1e-6)
+        total = scalarized(ratios, case["lam"], Scalarization.SUM, like)
+        assert float(total) == pytest.approx(case["unweighted_sum"], rel=1e-6)
+    met = {"sram": 0.9, "macs": 1.0}
+    for how in Scalarization:
+        assert float(scalarized(met, [1.0, 2.0], how, like)) == 0
+
+
+def test_what_cannot_be_learned() -> None:
+    budget, held = half(), batches(2, 1)
+    model = net()
+    with pytest.raises(UsageError, match="macs can fall to"):
+        WidthPruner(model, IMAGE, Budget(macs=Macs(10)), held)
+    with pytest.raises(UsageError, match="no validation batches"):
+        WidthPruner(model, IMAGE, budget, [])
+    with pytest.raises(UsageError, match="does not take the validation batches"):
+        WidthPruner(model, IMAGE, budget, [(torch.zeros(2, 3, 8, 8), torch.zeros(2).long())])
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(UsageError, match="has no channels that can be removed"):
+        WidthPruner(flat, IMAGE, budget, held)
+    pruner = WidthPruner(model, IMAGE, budget, held, options=FAST)
+    with pytest.raises(UsageError, match="pruner of another model"):
+        pruner.load_state_dict({"graph": "another"})
+    with torch.no_grad():
+        model.get_parameter("head.bias").fill_(np.nan)
+    pruner.step()
+    with pytest.raises(UsageError, match="the loss on held-out data is nan at update 0"):
+        pruner.step()
