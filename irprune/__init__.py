@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
     from irprune.training.apply import apply_to_module, apply_to_optimizer
+    from irprune.training.width_pruner import WidthOptions, WidthPruner
 
 _HOMES = {
     "Arena": "irprune.passes.analysis.arena",
@@ -61,6 +62,8 @@ _HOMES = {
     "Salience": "irprune.passes.analysis.salience",
     "Schedule": "irprune.passes.analysis.schedule",
     "Value": "irprune.ir.graph",
+    "WidthOptions": "irprune.training.width_pruner",
+    "WidthPruner": "irprune.training.width_pruner",
     "analyze": "irprune.report.report",
     "apply_to_module": "irprune.training.apply",
     "apply_to_optimizer": "irprune.training.apply",
@@ -110,6 +113,8 @@ __all__ = [
     "Salience",
     "Schedule",
     "Value",
+    "WidthOptions",
+    "WidthPruner",
     "analyze",
     "apply_to_module",
     "apply_to_optimizer",

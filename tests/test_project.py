@@ -74,6 +74,8 @@ def test_the_public_names() -> None:
         "Salience",
         "Schedule",
         "Value",
+        "WidthOptions",
+        "WidthPruner",
         "analyze",
         "apply_to_module",
         "apply_to_optimizer",
