@@ -135,7 +135,7 @@ class Micro(Runtime):
     @cached_property
     def arena(self) -> Footprint:
         """What it has taken of its arena; it prints that past Python."""
-        text = _stderr_of(self._interpreter.print_allocations)
+        text = stderr_of(self._interpreter.print_allocations)
         parts = dict(re.findall(r"Arena allocation (\w+) (\d+) b", text))
         return Footprint(Bytes(int(parts["head"])), Bytes(int(parts["tail"])))
 
@@ -196,7 +196,7 @@ def _package(name: str) -> ModuleType:
         ) from None
 
 
-def _stderr_of(function: Callable[[], Any]) -> str:
+def stderr_of(function: Callable[[], Any]) -> str:
     """What a call writes to the file descriptor 2."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -13,10 +13,10 @@ from irprune.backends.layouts import has_channels_last, layout_of
 from irprune.backends.runtimes import Kind, Micro, Runtime, open_runtime
 from irprune.backends.tflite.footprint import Footprint, footprint
 from irprune.frontends.samples import read_samples
-from irprune.ir import ops
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Value
 from irprune.ir.ops.conv import Layout
+from irprune.ir.ops.quant import as_reals, as_stored
 from irprune.ir.types import Array, Shape, dims
 from irprune.passes.rewrite.placing import last_channels
 
@@ -218,25 +218,13 @@ def _samples(
 
 def _reals_of(runtime: Runtime, sample: Sequence[Array]) -> list[Array]:
     """The outputs of a model as reals, for inputs that are reals in its layout."""
-    given = [_given(array, v) for array, v in zip(sample, runtime.graph.inputs, strict=True)]
-    return [
-        _reals(array, v) for array, v in zip(runtime(given), runtime.graph.outputs, strict=True)
+    given = [
+        as_stored(array, v.type) for array, v in zip(sample, runtime.graph.inputs, strict=True)
     ]
-
-
-def _given(array: Array, value: Value) -> Array:
-    t = value.type
-    if t.quant is None:
-        return array.astype(t.dtype.numpy)
-    (stored,) = ops.Quantize(t.dtype, t.quant, "away").evaluate((array,))
-    return stored
-
-
-def _reals(array: Array, value: Value) -> Array:
-    if value.type.quant is None:
-        return array.astype(np.float64)
-    scale, zero = value.type.quant.along(value.type.rank)
-    return np.asarray((array.astype(np.int64) - zero) * scale)
+    return [
+        as_reals(array, v.type)
+        for array, v in zip(runtime(given), runtime.graph.outputs, strict=True)
+    ]
 
 
 def _difference(value: Value, pairs: Sequence[tuple[Array, Array]]) -> Difference:

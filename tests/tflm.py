@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ai_edge_litert import schema_py_generated as schema
 from tflite_micro.python.tflite_micro import runtime
 
+from irprune.backends.runtimes import stderr_of
 from irprune.ir.types import Array
 
 
@@ -39,17 +38,3 @@ def _usage(print_allocations: Callable[[], None]) -> tuple[int, int, int]:
     text = stderr_of(print_allocations)
     used = {part: int(size) for part, size in re.findall(r"Arena allocation (\w+) (\d+) b", text)}
     return used["head"], used["tail"], used["total"]
-
-
-def stderr_of(function: Callable[[], None]) -> str:
-    """What a call writes to the file descriptor 2, past Python."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            function()
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-        file.seek(0)
-        return file.read().decode()

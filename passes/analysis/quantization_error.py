@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from irprune.ir.graph import Graph, Value
-from irprune.ir.ops import Quantize
+from irprune.ir.graph import Graph
+from irprune.ir.ops.quant import as_reals, as_stored
 from irprune.ir.types import Array
 from irprune.passes.analysis.calibration import activations
 
@@ -47,9 +47,10 @@ def quantization_error(
     totals: dict[str, _Total] = {}
     for sample in samples:
         given = [
-            _stored(array, value) for array, value in zip(sample, quantized.inputs, strict=True)
+            as_stored(array, value.type)
+            for array, value in zip(sample, quantized.inputs, strict=True)
         ]
-        found = {v.name: _reals(array, v) for v, array in activations(quantized, given)}
+        found = {v.name: as_reals(array, v.type) for v, array in activations(quantized, given)}
         for value, wanted in activations(graph, sample):
             if value.type.dtype.is_float and value.name in found:
                 kind = kinds.get(value, "Input")
@@ -58,22 +59,6 @@ def quantization_error(
     return tuple(
         LayerError(name, total.kind, total.sqnr, total.largest) for name, total in totals.items()
     )
-
-
-def _stored(array: Array, value: Value) -> Array:
-    """An input's reals in the type that a graph takes them in."""
-    if value.type.quant is None:
-        return array
-    (made,) = Quantize(value.type.dtype, value.type.quant, "away").evaluate((array,))
-    return made
-
-
-def _reals(array: Array, value: Value) -> Array:
-    """What stored numbers stand for."""
-    if value.type.quant is None:
-        return array
-    scale, zero = value.type.quant.along(value.type.rank)
-    return np.asarray((array.astype(np.int64) - zero) * scale)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import numpy as np
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Value, readers
 from irprune.ir.ops import BatchNorm
+from irprune.ir.ops.quant import as_reals
 from irprune.ir.types import Array
 from irprune.passes.analysis.channels import Group, Place, channels
 
@@ -63,7 +64,7 @@ def saliences(
     rows, found = [], []
     row_of = {unit: row for row, unit in enumerate(group.units.tolist())}
     for value, axis in places:
-        each = _norms(_real(value, graph.constants[value]), axis, kind)
+        each = _norms(as_reals(graph.constants[value], value.type), axis, kind)
         for unit, salience in zip(
             channels(graph).axes[value][axis].tolist(), each.tolist(), strict=True
         ):
@@ -118,12 +119,3 @@ def _norms(array: Array, axis: int, kind: Salience) -> Array:
     if kind is Salience.L2:
         return np.asarray(np.sqrt(np.square(array).mean(others)))
     return np.asarray(np.abs(array).mean(others))
-
-
-def _real(value: Value, array: Array) -> Array:
-    """The real numbers that a constant stands for."""
-    quant = value.type.quant
-    if quant is None:
-        return array.astype(np.float64)
-    scale, zero_point = quant.along(array.ndim)
-    return np.asarray((array - zero_point) * scale)

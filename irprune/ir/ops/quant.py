@@ -91,3 +91,19 @@ class Dequantize(Op):
         scale, zero_point = quant.along(args[0].ndim)
         centred = (args[0].astype(np.int64) - zero_point).astype(np.float32)
         return ((centred * scale.astype(np.float32)).astype(self.dtype.numpy),)
+
+
+def as_stored(array: Array, t: TensorType) -> Array:
+    """Reals as a tensor of a type has them: quantized as TFLite does it, or in its precision."""
+    if t.quant is None:
+        return array.astype(t.dtype.numpy, copy=False)
+    (made,) = Quantize(t.dtype, t.quant, "away").evaluate((array,))
+    return made
+
+
+def as_reals(array: Array, t: TensorType) -> Array:
+    """The reals that the elements of a tensor of a type stand for, in double precision."""
+    if t.quant is None:
+        return array.astype(np.float64)
+    scale, zero_point = t.quant.along(array.ndim)
+    return np.asarray((array.astype(np.int64) - zero_point) * scale)
