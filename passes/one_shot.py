@@ -164,6 +164,8 @@ class _Greedy:
         at_once = 1 + int((widths - self._least).sum()) // 50
         while violated := self._violated(widths):
             fewer = self._fewer(widths, violated, at_once)
+            if np.array_equal(fewer, widths):  # nothing at the bottleneck can shrink: move it
+                fewer = self._fewer(widths, "", at_once)
             if at_once > 1 and not self._violated(fewer):
                 at_once = 1 + at_once // 4 if at_once > 4 else 1  # the last steps are small
             else:
@@ -220,13 +222,19 @@ class _Greedy:
             width, left = lower, left - lost
 
     def _gains(self, widths: Array, below: Array, resource: str) -> Array:
-        """(groups,), what is saved of the resource when one group alone falls to its next width."""
+        """(groups,), what is saved of the resource when one group alone falls to its next width.
+
+        Without a resource each unit counts as one.
+        """
         each = np.tile(widths, (len(widths), 1))
         np.fill_diagonal(each, below)
         model = self._model
+        if not resource:
+            return np.asarray(widths - below)
         if resource == "sram":
             together = model.bottleneck(widths)
-            return np.asarray(model.memory(together, widths) - model.memory(together, each))
+            saved = model.memory(together, widths) - model.memory(together, each)
+            return np.broadcast_to(saved, widths.shape)
         measure = model.macs if resource == "macs" else model.model_size
         return np.asarray(measure(widths) - measure(each))
 

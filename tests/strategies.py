@@ -29,6 +29,10 @@ STAIRCASES = frozenset({"Quantize", "Dequantize"})
 """Operators whose outputs jump, so that a rounding error before them may be large after them."""
 
 
+OF_REALS = frozenset({"Div", "Erf", "Exp", "Gelu", "LRN", "LayerNorm", "Log", "Pow", "Sqrt"})
+"""What computes on reals in an int8 model: to rounding, not bit for bit."""
+
+
 @st.composite
 def graphs(
     draw: st.DrawFn,

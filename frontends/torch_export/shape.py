@@ -210,7 +210,8 @@ def full(call: Call, self: Operand, fill_value: float, **wanted: Any) -> Result:
 def transposed(call: Call, x: Operand, order: Sequence[int]) -> Value:
     """The axes in a new order; where only axes of size 1 move, a view for free."""
     op = transposition(shape_of(x), order)
-    return _view(call, op, x) if isinstance(op, Reshape) else call.add(op, x)
+    stays = isinstance(op, Reshape) and op.shape == shape_of(x)
+    return call.value(x) if stays else call.add(op, x)
 
 
 def _view(call: Call, op: Op, x: Operand) -> Value:

@@ -93,8 +93,13 @@ def prune(
     from irprune.report.terminal import console, working
 
     expect_output(output, model, force=force)
+    chosen = (salience, over, round_to, seed, ignore)
+    if plan is not None and chosen != (Salience.l2, Over.max, 1, 0, None):
+        raise UsageError("a plan says what stays: drop --ignore, --salience and the like")
     if save_plan is not None:
-        expect_writable(save_plan)
+        expect_writable(save_plan, source=Path(model))
+        if save_plan.absolute() == output.absolute():
+            raise UsageError("--output and --save-plan name the same file", where=str(output))
     options = PruneOptions(
         salience=saliences.Salience(salience),
         over=saliences.Over(over),
@@ -105,19 +110,19 @@ def prune(
     )
     with working(f"{model}: pruning"):
         graph = load(model, shapes=shapes(shape))
-        chosen = _chosen(graph, ratio, budget, plan, options)
-        smaller = apply_widths(graph, chosen)
-        found = comparison(graph, smaller, chosen, options.precision)
+        decided = _decided(graph, ratio, budget, plan, options)
+        smaller = apply_widths(graph, decided)
+        found = comparison(graph, smaller, decided, options.precision)
         write_pruned(smaller, output, model, force=force)
     if save_plan is not None:
-        write_plan(chosen, save_plan)
+        write_plan(decided, save_plan)
     if json:
         print(comparison_as_json(found))
     else:
         print_comparison(console(), found)
 
 
-def _chosen(
+def _decided(
     graph: Graph, ratio: float | None, budget: str | None, path: Path | None, options: PruneOptions
 ) -> Plan:
     from irprune.backends.pruned import read_plan

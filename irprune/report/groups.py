@@ -65,12 +65,14 @@ def groups_as_dot(graph: Graph) -> str:
     for number, group in enumerate(channels(graph).groups):
         label = f"{group.name}\n{group.width}" + ("\nfrozen" if group.frozen else "")
         style = ", style=dashed" if group.frozen else ""
-        lines.append(f"  g{number} [label={json.dumps(label)}{style}];")
+        lines.append(f"  g{number} [label={json.dumps(label, ensure_ascii=False)}{style}];")
         for ends, arrow in ((group.layers, "{1} -> {0}"), (_read_by(graph, group), "{0} -> {1}")):
             for layer in ends:
                 layers.setdefault(layer)
-                lines.append(f"  {arrow.format(f'g{number}', json.dumps(layer))};")
-    lines += [f"  {json.dumps(layer)} [shape=box];" for layer in layers]
+                lines.append(
+                    f"  {arrow.format(f'g{number}', json.dumps(layer, ensure_ascii=False))};"
+                )
+    lines += [f"  {json.dumps(layer, ensure_ascii=False)} [shape=box];" for layer in layers]
     return "\n".join([*lines, "}"])
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
-from irprune.frontends.torch_export import foreign_code, trace
+from irprune.backends.reference import run
+from irprune.frontends.torch_export import Traced, foreign_code, trace
 from irprune.ir.channels import Kept
 from irprune.ir.errors import InvalidModel, UsageError
+from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan
-from irprune.passes.rewrite.apply_widths import kept_channels
+from irprune.passes.rewrite.apply_widths import apply_widths, kept_channels
 from irprune.training.sizes import complete, set_sizes
 
 M = TypeVar("M", bound=nn.Module)
 Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
+
+TOLERANCE = 1e-4
+"""How far a smaller module may be from its graph, over the largest output: both round."""
 
 Slices = tuple[torch.Tensor, ...]
 """Of each axis of a tensor, the indices that stay."""
@@ -39,10 +46,14 @@ def apply_to_module(module: M, plan: Plan, example_inputs: tuple[object, ...]) -
         UsageError: the module's class cannot have such sizes: it computes weights from parameters,
             ties sizes that the graph does not, or has sizes written into its ``forward``.
     """
-    slices = kept_slices(module, plan, example_inputs)
-    smaller = copy.deepcopy(module)
+    traced = trace(module, example_inputs)
+    slices = _slices_of(traced, plan)
+    where = type(module).__name__
+    with _usage(where, "cannot be copied"):
+        smaller = copy.deepcopy(module)
     _cut(smaller, slices)
-    _expect_to_run(smaller, example_inputs)
+    _expect_same(smaller, apply_widths(traced.graph, plan), example_inputs)
+    _expect_to_train(smaller, module, example_inputs)
     return smaller
 
 
@@ -60,11 +71,16 @@ def apply_to_optimizer(
 
     Raises:
         UsageError: it has parameters of other modules, or state that is not of a parameter's
-            shape.
+            shape; or ``smaller`` is not what the plan makes of the module.
     """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise UsageError("LBFGS has one state for all parameters", hint="start another")
     slices = kept_slices(module, plan, example_inputs)
     names = {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
     after = dict(smaller.named_parameters(remove_duplicate=False))
+    for path in names.values():
+        if path not in after or after[path].shape != tuple(map(len, slices[path])):
+            raise UsageError(f"the smaller module's '{path}' is not what the plan makes of it")
     made = copy.copy(optimizer)
     made.state = defaultdict(dict)
     made.param_groups = []
@@ -91,7 +107,11 @@ def kept_slices(
     Raises:
         InvalidPlan, UsageError: as ``apply_to_module`` does.
     """
-    traced = trace(module, example_inputs)
+    return _slices_of(trace(module, example_inputs), plan)
+
+
+def _slices_of(traced: Traced, plan: Plan) -> Mapping[str, Slices]:
+    """Of each tensor of a module, by its path, which indices of each axis stay."""
     kept = kept_channels(traced.graph, plan)
     size = 1 + max((int(ids.max()) for ids in traced.tensors.values()), default=0)
     gone, stays = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
@@ -103,8 +123,8 @@ def kept_slices(
             stays[elements[mask]] = True
         elif not mask.all():
             raise UsageError(
-                f"'{value.name}' is computed from parameters, and cannot be cut",
-                hint="ignore what it belongs to",
+                f"'{value.name}' is computed from parameters, or no parameter, and cannot be cut",
+                hint="let the layers that read it keep all channels",
             )
     return {
         path: _slices(path, gone[elements], (gone & stays)[elements])
@@ -174,16 +194,57 @@ def _cut_state(item: Any, parameter: torch.Tensor, indices: Slices, key: str) ->
     return _sliced(item, indices)
 
 
-def _expect_to_run(module: nn.Module, example_inputs: tuple[object, ...]) -> None:
-    """Raise UsageError unless the module's code takes its new sizes."""
-    was_training = module.training
+def _expect_same(module: nn.Module, graph: Graph, example_inputs: tuple[object, ...]) -> None:
+    """Raise UsageError unless a module computes what a graph does."""
+    where = type(module).__name__
+    probe = copy.deepcopy(module).eval()
+    with _usage(where, "cannot have these sizes"), torch.no_grad():
+        found = list(_tensors(probe(*copy.deepcopy(example_inputs))))
+    wanted = run(graph, [x.detach().cpu().numpy() for x in _tensors(example_inputs)])
+    for tensor, array in zip(found, wanted, strict=True):
+        atol = TOLERANCE * np.abs(array).max(initial=0.01)
+        if tensor.shape != array.shape or not np.allclose(tensor.cpu(), array, 0, atol):
+            raise UsageError(
+                "computes something else with these sizes",
+                where=where,
+                hint="its code depends on them, as the scale of attention does",
+            )
+
+
+def _expect_to_train(
+    module: nn.Module, whole: nn.Module, example_inputs: tuple[object, ...]
+) -> None:
+    """Raise UsageError where what only training runs does not take the new sizes."""
     where = type(module).__name__
     try:
-        with torch.no_grad(), foreign_code(f"{where}: cannot have these sizes"):
-            module.eval()(*example_inputs)
+        with _usage(where, "cannot be trained with these sizes"), torch.no_grad():
+            copy.deepcopy(module).train()(*copy.deepcopy(example_inputs))
+    except UsageError:
+        # A batch of one may be too small to train on, whatever the sizes.
+        with contextlib.suppress(UsageError), _usage(where, ""), torch.no_grad():
+            copy.deepcopy(whole).train()(*copy.deepcopy(example_inputs))
+            raise
+
+
+@contextlib.contextmanager
+def _usage(where: str, what: str) -> Iterator[None]:
+    """Say of any failure of a person's module that it cannot be used so."""
+    try:
+        with foreign_code(what):
+            yield
     except InvalidModel as error:
-        raise UsageError(
-            error.what, where=where, hint="take sizes from tensors in its forward"
-        ) from error
-    finally:
-        module.train(was_training)
+        hint = "take sizes from tensors in its forward"
+        raise UsageError(error.what, where=where, hint=hint) from error
+
+
+def _tensors(nested: object) -> Iterator[torch.Tensor]:
+    """The tensors of arguments or results, in torch's order."""
+    match nested:
+        case torch.Tensor():
+            yield nested
+        case Mapping():
+            for part in nested.values():
+                yield from _tensors(part)
+        case list() | tuple():
+            for part in nested:
+                yield from _tensors(part)

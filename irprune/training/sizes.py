@@ -65,8 +65,17 @@ def _linear(module: Any) -> None:
 
 
 def _norm(module: Any) -> None:
-    if module.running_mean is not None:
-        module.num_features = len(module.running_mean)
+    known = [t for t in (module.running_mean, module.weight) if t is not None]
+    if known:
+        module.num_features = len(known[0])
+
+
+def _group_norm(module: Any) -> None:
+    """Groups go whole: what is left has as many channels in each."""
+    if module.weight is not None:
+        in_each = module.num_channels // module.num_groups
+        module.num_channels = len(module.weight)
+        module.num_groups = module.num_channels // in_each
 
 
 def _layer_norm(module: Any) -> None:
@@ -111,6 +120,7 @@ _UPDATES: Mapping[type[nn.Module], Callable[[Any], None]] = {
     _ConvNd: _convolution,
     nn.Linear: _linear,
     _NormBase: _norm,
+    nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.PReLU: _prelu,
     nn.Embedding: _embedding,

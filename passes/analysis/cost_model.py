@@ -43,7 +43,9 @@ class CostModel:
     Every function takes widths in the order of ``groups`` along the last axis: a numpy array, of
     whole numbers or not, with any axes before that for many width vectors at once; or a torch
     tensor, whose gradient the result carries. For whole widths the result is what an analysis of
-    the graph with so many channels gives (docs/design.md §4), whichever channels these are.
+    the graph with so many channels gives (docs/design.md §4), whichever channels these are. Only
+    an axis that is left with a single index may let a rewrite do more than these functions know: a
+    transposition becomes a view, a scale is folded.
 
     Args:
         graph: the graph, as it was read.

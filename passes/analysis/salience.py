@@ -65,6 +65,8 @@ def saliences(
     row_of = {unit: row for row, unit in enumerate(group.units.tolist())}
     for value, axis in places:
         each = _norms(as_reals(graph.constants[value], value.type), axis, kind)
+        if not np.all(np.isfinite(each)):
+            raise UsageError(f"'{value.name}' is not finite, which gives it no salience")
         for unit, salience in zip(
             channels(graph).axes[value][axis].tolist(), each.tolist(), strict=True
         ):

@@ -129,6 +129,10 @@ def _cut(value: Value, kept: Kept) -> Value:
 
 def _sliced(array: Array, kept: Kept) -> Array:
     for axis, stays in enumerate(kept):
-        if not stays.all():
+        if stays.all():
+            continue
+        if array.strides[axis] == 0:  # one element stands for all, and still does
+            array = array[(slice(None),) * axis + (slice(int(stays.sum())),)]
+        else:
             array = np.compress(stays, array, axis)
     return array

@@ -27,14 +27,11 @@ from irprune.passes.rewrite.placing import last_channels
 from tests.exporting import exported, make_distinct
 from tests.onnx_light import LIGHT, with_random_weights
 from tests.rewrites import kinds, random_inputs
-from tests.strategies import STAIRCASES, graphs
+from tests.strategies import OF_REALS, STAIRCASES, graphs
 from tests.tflite_files import Micro
 
 FLOAT = CompileOptions(Numbers.FLOAT)
 INT8 = CompileOptions(Numbers.INT8)
-
-OF_REALS = {"Erf", "Exp", "Gelu", "LRN", "LayerNorm", "Log", "Pow", "Sqrt", "Div"}
-"""What computes on reals in an int8 model: to rounding, not bit for bit."""
 
 OF_MANY_CHANNELS = {"efficientnet_b0", "mcunet_m", "mcunet_s"}
 """Zoo models whose int8 files are up to 20 KB over their allowance.

@@ -109,6 +109,20 @@ def test_text_that_is_no_plan(text: str, words: str) -> None:
         loads(text)
 
 
+def test_what_is_repeated_stays_one_element() -> None:
+    """As a constant that was expanded: it is stored once, whatever its width."""
+    b = Builder("repeated")
+    x = b.input("x", (1, 3))
+    w = b.constant("w", np.ones((4, 3), np.float32))
+    again = b.constant("again", np.broadcast_to(np.full((1, 1), 2, np.float32), (1, 4)))
+    y = b.add(ops.Mul(), b.add(ops.Dense(), x, w, name="made"), again)
+    v = b.constant("v", np.ones((2, 4), np.float32))
+    net = b.finish([b.add(ops.Dense(), y, v)])
+    after = apply_widths(net, Plan(fingerprint(net), {"made": (1, 3)}))
+    (left,) = (array for value, array in after.constants.items() if value.name == "again")
+    assert (left.shape, left.strides[1]) == ((1, 2), 0)
+
+
 def test_scales_of_channels_go_with_them() -> None:
     """Of weights quantized channel by channel, and in the attribute that quantizes so."""
     b = Builder("scales")

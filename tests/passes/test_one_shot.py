@@ -11,9 +11,11 @@ from torch import nn
 
 import irprune
 from irprune.budget import Budget
+from irprune.ir.build import Builder
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
-from irprune.ir.types import Array, Bytes, Macs
+from irprune.ir.ops import Dense
+from irprune.ir.types import Array, Bytes, DType, Macs, Quant
 from irprune.passes.analysis.channels import channels
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.passes.analysis.salience import Over, Salience, saliences
@@ -76,19 +78,52 @@ def test_a_unit_of_several_channels_has_the_largest_or_the_mean() -> None:
     np.testing.assert_allclose(found, pairs.mean(0), rtol=1e-6)
 
 
-def test_integers_count_as_what_they_stand_for(shared: object) -> None:
-    graph = irprune.load(f"{shared}/models/vww_96_int8.tflite")
-    group = channels(graph).free[0]
-    (weights,) = (
-        v
-        for v, axis in group.places
-        if v in graph.constants and axis == 0 and v.type.rank == 4 and v.type.shape[3] == 3
-    )
-    quant = weights.type.quant
-    assert quant is not None
-    real = graph.constants[weights] * np.asarray(quant.scale).reshape(-1, 1, 1, 1)
-    found = saliences(graph, group, Salience.L1)
-    assert np.all(found >= np.abs(real).mean((1, 2, 3)) - 1e-12)
+def test_integers_count_as_what_they_stand_for() -> None:
+    """Each channel's weights by its own scale."""
+    b, rng = Builder("integers"), np.random.default_rng(0)
+    x = b.input("x", (1, 3), DType.I8, Quant((0.1,), (0,)))
+    real = rng.normal(size=(4, 3))
+    scales = np.array([0.5, 0.01, 0.1, 0.02])
+    stored = np.clip(np.rint(real / scales[:, None]), -127, 127).astype(np.int8)
+    w = b.constant("w", stored, Quant(tuple(scales.tolist()), (0,) * 4, 0))
+    v = b.constant("v", np.ones((2, 4), np.int8), Quant((0.1,), (0,)))
+    y = b.add(Dense(), x, w, name="made", quant=Quant((0.1,), (0,)))
+    graph = b.finish([b.add(Dense(), y, v, quant=Quant((0.1,), (0,)))])
+    (group,) = channels(graph).free
+    wanted = np.abs(stored * scales[:, None]).mean(1)
+    np.testing.assert_allclose(saliences(graph, group, Salience.L1), wanted, rtol=1e-12)
+
+
+def test_weights_that_are_no_numbers() -> None:
+    net, _ = two_layers()
+    with torch.no_grad():
+        net.b.weight[0, 0, 0, 0] = float("nan")
+    graph = irprune.load(net, (torch.randn(1, 3, 8, 8),))
+    with pytest.raises(UsageError, match=r"'b\.weight' is not finite"):
+        plan_for_ratio(graph, 0.5)
+
+
+@pytest.mark.parametrize("ignored", [(), ("a", "b")])
+def test_a_bottleneck_that_cannot_shrink_is_moved(ignored: tuple[str, ...]) -> None:
+    """Two wide branches stay; where they meet in memory depends on what else is there."""
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 8, 1), nn.Conv2d(1, 8, 1)
+            self.c, self.head = nn.Conv2d(8, 6, 1), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.head(self.c(self.a(x) * self.b(x)).mean((2, 3)))
+            return y
+
+    graph = irprune.load(Net().eval(), (torch.randn(1, 1, 8, 8),))
+    model = CostModel(graph)
+    least = np.array([g.width if set(ignored) & set(g.layers) else 1 for g in model.groups])
+    bound = int(model.peak(least))
+    plan = plan_for_budget(graph, Budget(sram=Bytes(bound)), PruneOptions(ignored=ignored))
+    assert irprune.analyze(apply_widths(graph, plan)).costs.peak_sram <= bound
 
 
 @pytest.mark.parametrize(("ratio", "round_to"), [(0.0, 1), (0.5, 1), (0.5, 8), (0.99, 1), (0.3, 4)])

@@ -209,12 +209,101 @@ class Computed(nn.Module):
         return y
 
 
+class Norms(nn.Module):
+    """Normalizations over groups of channels, and over each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = conv(3, 8), conv(8, 6), nn.Linear(6, 2)
+        self.groups, self.each = nn.GroupNorm(4, 8), nn.InstanceNorm2d(6, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.each(self.b(self.groups(self.a(x)))).abs().mean((2, 3)))
+        return y
+
+
+def test_normalizations_over_groups() -> None:
+    torch.manual_seed(0)
+    module, inputs = Norms().eval(), (torch.randn(1, 3, 8, 8),)
+    plan = halved(module, inputs)
+    smaller: Any = apply_to_module(module, plan, inputs)
+    assert_masked(module, smaller, plan, inputs)
+    left = smaller.groups.num_groups, smaller.groups.num_channels, smaller.each.num_features
+    assert left == (2, 4, 3)
+
+
+class Scaled(nn.Module):
+    """Attention, whose scale depends on the width of its heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(6, 8) for _ in range(3))
+        self.head = nn.Linear(8, 2)
+        with torch.no_grad():
+            self.q.weight.mul_(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
+        z: Tensor = self.head(y)
+        return z
+
+
+class Assisted(nn.Module):
+    """A second head that only training has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head, self.side = nn.Linear(5, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        z: Tensor = self.head(y) + self.side(y) if self.training else self.head(y)
+        return z
+
+
+def test_modes_of_parts_are_kept() -> None:
+    torch.manual_seed(0)
+    module = NETS["depthwise"].build().train()
+    module.get_submodule("norm").eval()
+    inputs = (torch.randn(1, 3, 8, 8),)
+    smaller = apply_to_module(module, halved(module, inputs), inputs)
+    assert smaller.training
+    assert not smaller.get_submodule("norm").training
+
+
+def test_optimizers_that_cannot_go_on() -> None:
+    torch.manual_seed(0)
+    module, inputs = NETS["batch_norm_1d"].build().eval(), (torch.randn(1, 7),)
+    plan = halved(module, inputs)
+    smaller = apply_to_module(module, plan, inputs)
+    with pytest.raises(UsageError, match="LBFGS has one state"):
+        apply_to_optimizer(torch.optim.LBFGS(module.parameters()), module, smaller, plan, inputs)
+    optimizer = torch.optim.Adam(module.parameters())
+    with pytest.raises(UsageError, match="is not what the plan makes of it"):
+        apply_to_optimizer(optimizer, module, module, plan, inputs)
+    stranger = torch.optim.Adam(nn.Linear(2, 2).parameters())
+    with pytest.raises(UsageError, match="not the module's"):
+        apply_to_optimizer(stranger, module, smaller, plan, inputs)
+
+
+def test_uneven_halves_are_refused_where_code_wants_them_even() -> None:
+    """A wrong result never comes out."""
+    torch.manual_seed(0)
+    module, inputs = NETS["c2f"].build().eval(), (torch.randn(1, 3, 8, 8),)
+    made = fingerprint(irprune.load(module, inputs))
+    uneven = Plan(made, {"a[0:4]": (0,), "a[4:8]": (4, 5, 6), "b": (0, 1, 2)})
+    with pytest.raises(UsageError, match="these sizes"):
+        apply_to_module(module, uneven, inputs)
+
+
 def test_what_modules_cannot_have() -> None:
     torch.manual_seed(0)
     x = (torch.randn(1, 5),)
     for module, inputs, words in (
         (Written(), x, "Written: cannot have these sizes"),
         (Computed(), x, "is computed from parameters"),
+        (Assisted(), x, "Assisted: cannot be trained with these sizes"),
+        (Scaled(), (torch.randn(1, 3, 6),), "Scaled: computes something else with these sizes"),
         (
             NETS["attention_of_torch"].build(),
             (torch.randn(1, 5, 7),),
