@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from irprune.backends.reference import run
 from irprune.frontends.torch_export import exporting, read_torch
 from irprune.ir.graph import Graph, Source
 from irprune.ir.ops import GRU, Add, BatchNorm, Conv2d, Dense, Relu, Reshape
@@ -265,3 +266,17 @@ def test_a_warning_of_the_model_itself_comes_through() -> None:
 
     with pytest.warns(UserWarning, match="the model says so"):
         read_torch(Function(function), (IMAGE,))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [nn.GRU(8, 8, batch_first=True), nn.LSTM(8, 4, batch_first=True, bidirectional=True)],
+    ids=["gru", "lstm"],
+)
+def test_cells_that_give_as_much_as_they_take(cell: nn.Module) -> None:
+    """Operand and result have one shape, and lie along other axes inside."""
+    x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = cell.eval()(x)[0]
+    found = run(read_torch(cell, (x,)), [x.numpy()])[0]
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
