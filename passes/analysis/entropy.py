@@ -2,13 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
-from irprune.ir.graph import Graph, Value
+from irprune.ir import ops
+from irprune.ir.analysis import analysis
+from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.types import Array, Bytes, DType
 from irprune.passes.analysis.deployment import weights
+from irprune.passes.analysis.weight_coding import (
+    is_depthwise,
+    stream_size,
+    volume,
+    weight_stream,
+)
+from irprune.passes.rewrite.scales import Layer, quantized_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of coded weights; its class says how it is known, and only one kind is summed."""
+
+    bytes: float
+
+    @classmethod
+    def total(cls, sizes: Iterable[Self]) -> Self:
+        """The sum of sizes of this kind."""
+        return cls(sum(size.bytes for size in sizes))
+
+
+class Bound(Size):
+    """A bound: of the entropy from above, or, as the entropy is, of codes from below."""
+
+
+class Estimate(Size):
+    """What a model of an encoder says that it takes."""
+
+
+class Exact(Size):
+    """What an encoder has taken."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How small one constant's weights get.
+
+    Attributes:
+        value: the constant.
+        integers: its weights as deployed, volume of outputs x height x width x inputs, the zero
+            point subtracted. Float weights are rounded to 8 bits, as ``quantize`` would.
+        depthwise: whether each output reads one input.
+        bits: the width of a weight.
+    """
+
+    value: Value
+    integers: Array
+    depthwise: bool
+    bits: int
+
+    @property
+    def raw(self) -> Bytes:
+        """Bytes as they are."""
+        return Bytes(self.integers.size * self.bits // 8)
+
+    @property
+    def density(self) -> float:
+        """The share of weights that are not zero; 1 of none at all."""
+        return np.count_nonzero(self.integers) / max(1, self.integers.size)
+
+    @property
+    def printed(self) -> Bound:
+        """UDC's bound of the entropy as printed."""
+        return self._bound(printed_bits_per_weight(self.bits, self.density))
+
+    @property
+    def mask_and_values(self) -> Bound:
+        """The tighter one: a mask, and the weights that are not zero."""
+        return self._bound(bits_per_weight(self.bits, self.density))
+
+    @property
+    def entropy(self) -> Bound:
+        """What no code of weights one by one goes below."""
+        return self._bound(entropy(self.integers))
+
+    @cached_property
+    def encoded(self) -> Estimate | None:
+        """What an Ethos-U's stream takes; None of 16-bit weights, which it does not read."""
+        if self.bits > 8:
+            return None
+        stream = weight_stream(self.integers, depthwise=self.depthwise)
+        return Estimate(stream_size(stream))
+
+    def _bound(self, bits: float) -> Bound:
+        return Bound(self.integers.size * bits / 8)
 
 
 def binary_entropy(p: float) -> float:
@@ -27,6 +117,54 @@ def bits_per_weight(bits: float, density: float) -> float:
         density: the share s of weights that are not pruned, from 0 to 1.
     """
     return density * bits + binary_entropy(density)
+
+
+def printed_bits_per_weight(bits: float, density: float) -> float:
+    """The same bound as it is printed in UDC's Eq. 4: b + H2(s)."""
+    return bits + binary_entropy(density)
+
+
+def entropy(array: Array) -> float:
+    """The empirical entropy of order 0 of an array's elements, in bits an element."""
+    _, counts = np.unique(array, return_counts=True)
+    shares = counts / max(1, array.size)
+    return float(abs(np.sum(shares * np.log2(shares))))
+
+
+@analysis
+def compressions(graph: Graph) -> tuple[Compression, ...]:
+    """How small the weights of each convolution, dense layer and cell get.
+
+    Args:
+        graph: the graph, in the form that would be deployed.
+
+    Raises:
+        InvalidType: float weights that are not finite.
+    """
+    readers: dict[Value, Node] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            readers.setdefault(value, node)
+    return tuple(
+        _compression(readers[value], value, graph.constants[value]) for value in weights(graph)
+    )
+
+
+def _compression(node: Node, value: Value, array: Array) -> Compression:
+    bits = 16 if value.type.dtype in (DType.I16, DType.U16) else 8
+    integers = volume(node, _integers(node, value, array).astype(np.int64))
+    return Compression(value, integers, is_depthwise(node), bits)
+
+
+def _integers(node: Node, value: Value, array: Array) -> Array:
+    """Weights as integers of which 0 stands for 0; those that are all 0 need no scale."""
+    if array.dtype.kind != "f":
+        return array - value.type.quant.along(array.ndim)[1] if value.type.quant else array
+    if not array.any():
+        return array
+    layer = node.op if isinstance(node.op, Layer) else ops.Dense()
+    stored, _ = quantized_weights(layer, array, node.inputs[0].type, None)
+    return stored
 
 
 def compressed_size(

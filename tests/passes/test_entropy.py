@@ -1,0 +1,171 @@
+"""Sizes of coded weights: bounds and entropies against worked numbers, streams against a twin."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import irprune
+from irprune.ir import ops
+from irprune.ir.build import Builder
+from irprune.ir.errors import InvalidType
+from irprune.ir.graph import Graph
+from irprune.ir.types import Array, DType, Quant
+from irprune.passes.analysis.entropy import (
+    Bound,
+    Estimate,
+    bits_per_weight,
+    compressions,
+    entropy,
+    printed_bits_per_weight,
+)
+from irprune.passes.analysis.weight_coding import (
+    reads_part_kernels,
+    stream_size,
+    weight_stream,
+)
+from irprune.passes.pipeline import deployed
+
+Case = dict[str, Any]
+
+
+def cases(shared: Path, name: str) -> list[Case]:
+    found: list[Case] = json.loads((shared / "cases" / "formulas.json").read_text())[name]
+    return found
+
+
+def test_the_bounds_of_udc(shared: Path) -> None:
+    for case in cases(shared, "udc_eq4_rhs_bits_per_weight"):
+        s, b = case["s"], case["b"]
+        assert printed_bits_per_weight(b, s) == pytest.approx(case["rhs_printed"], abs=1e-6)
+        assert bits_per_weight(b, s) == pytest.approx(case["rhs_value_plus_mask"], abs=1e-6)
+
+
+def quantized(theta: Array, bits: int) -> Array:
+    """UDC's Eq. 3 as an integer grid over the largest magnitude."""
+    if bits == 1:
+        return np.sign(theta)
+    step = np.abs(theta).max() / (2 ** (bits - 1) - 1)
+    steps: Array = np.sign(theta) * np.floor(np.abs(theta) / step + 0.5)
+    return steps
+
+
+def quantiles(distribution: str, n: int) -> Array:
+    p = (np.arange(n) + 0.5) / n
+    if distribution == "normal":
+        return np.array([NormalDist().inv_cdf(x) for x in p])
+    return np.where(p < 0.5, np.log(2 * p), -np.log(2 * (1 - p)))
+
+
+def test_entropies_of_udc(shared: Path) -> None:
+    for case in cases(shared, "udc_eq4_synthetic"):
+        theta = quantiles(case["dist"], case["n"])
+        weights = quantized(theta, case["b"])
+        weights[np.argsort(-np.abs(theta), kind="stable")[case["kept"] :]] = 0
+        bits = entropy(weights)
+        assert bits == pytest.approx(case["entropy_bits"], abs=1e-6)
+        assert bits <= bits_per_weight(case["b"], case["s"]) + 1e-9
+        assert bits_per_weight(case["b"], case["s"]) <= printed_bits_per_weight(
+            case["b"], case["s"]
+        )
+
+
+def walked(weights: Array, depthwise: bool) -> list[int]:
+    """The NPU's order, one weight after another."""
+    outputs, height, width, inputs = weights.shape
+    parts = not depthwise and reads_part_kernels(weights)
+    depth = inputs if depthwise else 16 if parts else 32
+    step = 4 if parts or depthwise else 1
+    side = 1 if depthwise else 8
+    found = []
+
+    def at(o: int, e: int, i: int, y: int, x: int) -> int:
+        rows, columns = min(8, height - y), min(8, width - x)
+        inside = o < outputs and i < inputs and e < rows * columns
+        return int(weights[o, y + e // columns, x + e % columns, i]) if inside else 0
+
+    for start, y, x in product(range(0, inputs, depth), range(0, height, 8), range(0, width, 8)):
+        elements = range(-(-min(8, height - y) * min(8, width - x) // step) * step)
+        read = min(depth, inputs - start) if parts else depth
+        groups, slots = range(0, outputs, 8), range(start, start + read, side)
+        if parts:
+            order = [(o, e, i) for i, o, e in product(slots, groups, elements)]
+        else:
+            order = list(product(groups, elements, slots))
+        for o, e, i in order:
+            found += [at(o + a, e, i + b, y, x) for a, b in product(range(8), range(side))]
+    return found
+
+
+@given(st.tuples(*(st.integers(1, n) for n in (20, 10, 10, 40))), st.booleans(), st.integers(0, 9))
+def test_the_order_of_a_stream(shape: tuple[int, ...], depthwise: bool, seed: int) -> None:
+    shape = (*shape[:3], 1) if depthwise else shape
+    weights = np.random.default_rng(seed).integers(-127, 128, shape)
+    assert weight_stream(weights, depthwise=depthwise).tolist() == walked(weights, depthwise)
+
+
+def test_a_stream_of_one_weight_takes_a_bit_each() -> None:
+    """Header, one entry of the palette, and the shortest code there is."""
+    weights = np.full((64, 1, 1, 64), 5)
+    assert 4096 // 8 <= stream_size(weight_stream(weights, depthwise=False)) <= 4096 // 8 + 16
+
+
+def test_zeros_take_almost_nothing() -> None:
+    assert stream_size(np.zeros(65536, np.int64)) <= 65536 / 8 / 8 + 32
+
+
+def dense(array: Array, quant: Quant | None = None) -> Graph:
+    builder = Builder("net")
+    x = builder.input("x", (1, array.shape[1]), DType.F32)
+    w = builder.constant("w", array, quant)
+    return builder.finish([builder.add(ops.Dense(), x, w)])
+
+
+def test_float_weights_are_counted_as_they_would_be_quantized() -> None:
+    array = np.array([[-1.0, 0.0, 0.5], [1.0, 0.001, 0.0]], np.float32)
+    (found,) = compressions(dense(array))
+    assert found.integers.reshape(2, 3).tolist() == [[-127, 0, 64], [127, 0, 0]]
+    assert (found.raw, found.density, found.bits) == (6, 0.5, 8)
+    assert found.printed == Bound(6 * (8 + 1) / 8)
+    assert found.mask_and_values == Bound(6 * (4 + 1) / 8)
+    assert found.entropy.bytes == pytest.approx((6 * np.log2(6) - 3 * np.log2(3)) / 8)
+
+
+def test_weights_that_are_all_zero() -> None:
+    (found,) = compressions(dense(np.zeros((4, 9), np.float32)))
+    assert (found.density, found.entropy.bytes, found.mask_and_values.bytes) == (0, 0, 0)
+    assert found.encoded is not None
+
+
+def test_weights_that_are_not_finite() -> None:
+    with pytest.raises(InvalidType, match="is not finite"):
+        compressions(dense(np.array([[np.inf, 1.0]], np.float32)))
+
+
+def test_the_zero_point_is_zero() -> None:
+    array = np.array([[7, 7, 9, 5]], np.int8)
+    builder = Builder("net")
+    x = builder.input("x", (1, 4), DType.I8, Quant((0.1,), (0,)))
+    w = builder.constant("w", array, Quant((0.1,), (7,)))
+    made = builder.add(ops.Dense(), x, w, quant=Quant((0.1,), (0,)))
+    (found,) = compressions(builder.finish([made]))
+    assert found.integers.tolist() == [[[[0, 0, 2, -2]]]]
+    assert found.density == 0.5
+
+
+def test_kws_grows_when_it_is_encoded(shared: Path) -> None:
+    """Its depthwise layers are filled up, and its weights are almost noise."""
+    graph = deployed(irprune.load(shared / "models" / "kws_ref_model.tflite"))
+    found = compressions(graph)
+    encoded = Estimate.total(c.encoded for c in found if c.encoded is not None)
+    raw = sum(c.raw for c in found)
+    assert raw == 22016
+    assert encoded.bytes > raw > Bound.total(c.entropy for c in found).bytes
