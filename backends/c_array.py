@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from irprune.frontends.tflite.compression import DECODE
 from irprune.frontends.tflite.file import ModelFile
 
 FILES = SOURCE, HEADER = "model.cc", "model.h"
 
 BYTES_A_LINE = 16
 
-_METHODS = {"BATCH_MATMUL": "BatchMatMul", "PADV2": "PadV2"}
+_METHODS = {
+    "BATCH_MATMUL": "BatchMatMul",
+    f"CUSTOM {DECODE}": "Decode",
+    "PADV2": "PadV2",
+}
 """Operators whose method of MicroMutableOpResolver is not their name in another case."""
 
 

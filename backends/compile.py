@@ -12,18 +12,20 @@ import numpy as np
 
 from irprune.backends.c_array import c_array
 from irprune.backends.files import expect_writable, write_atomically
+from irprune.backends.ranges import read_ranges
 from irprune.backends.layouts import has_channels_last
 from irprune.backends.tflite import scheduled, write_tflite
+from irprune.backends.tflite.compression import Packed, packed_tensors
 from irprune.backends.tflite.footprint import Footprint, footprint
 from irprune.backends.tflite.table import has_kernel
 from irprune.budget import Budget
 from irprune.frontends.load import load
 from irprune.frontends.samples import read_samples
-from irprune.frontends.tflite import TFLiteModel, read_tflite_file
+from irprune.frontends.tflite import TFLiteModel, read_tflite, read_tflite_file
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Array, DType, Shape, dims
-from irprune.passes.analysis.calibration import Method, calibrate
+from irprune.passes.analysis.calibration import Method, Range, by_value, calibrate
 from irprune.passes.analysis.deployment import Precision, default_precision
 from irprune.passes.analysis.memory import Memory, memory_of
 from irprune.passes.analysis.quantization_error import LayerError, quantization_error
@@ -43,6 +45,13 @@ class Numbers(Enum):
     INT16X8 = "int16x8"
 
 
+class Compression(Enum):
+    """How weights are stored that the device unpacks."""
+
+    PRUNE = "prune"
+    """Without their zeros, where that is smaller."""
+
+
 @dataclass(frozen=True)
 class CompileOptions:
     """How to compile.
@@ -54,6 +63,7 @@ class CompileOptions:
         float_io: whether inputs and outputs stay reals in a quantized model.
         keep_io_layout: whether inputs and outputs keep their layout, or have channels last.
         plan: whether to put a memory plan into the file.
+        compress: how weights are stored; None for as they are. Only TFLite-Micro runs such files.
         time_limit: seconds to look for the best order and places.
     """
 
@@ -62,6 +72,7 @@ class CompileOptions:
     float_io: bool = False
     keep_io_layout: bool = False
     plan: bool = False
+    compress: Compression | None = None
     time_limit: float = 10.0
 
 
@@ -75,6 +86,7 @@ class Compiled:
         memory: the best order, in which the file is, and its arena.
         reals: the nodes that compute on reals in a quantized model.
         errors: the quantization error of every layer; empty for a model that was not quantized.
+        plain: the file as it is without compression; None where none was asked for.
     """
 
     data: bytes
@@ -82,16 +94,24 @@ class Compiled:
     memory: Memory
     reals: tuple[Node, ...]
     errors: tuple[LayerError, ...]
+    plain: bytes | None = None
 
     @cached_property
     def footprint(self) -> Footprint:
-        """What TFLite-Micro takes of its arena for the file."""
+        """What TFLite-Micro takes of its arena for the file, unpacked weights among it."""
         return footprint(self.data)
+
+    @cached_property
+    def packed(self) -> tuple[Packed, ...]:
+        """The weights that the device unpacks."""
+        return packed_tensors(self.data)
 
     def excess(self, budget: Budget) -> str:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
         best = self.memory.arena.size
         spare = f" ({best:,} with a plan in the file)" if best < self.footprint.head else ""
+        if self.packed:
+            spare = ", weights that it unpacks among them"
         needs = (
             ("SRAM", self.footprint.head, budget.sram, spare),
             ("flash", len(self.data), budget.flash, ""),
@@ -107,6 +127,8 @@ def compile_tflite(
     graph: Graph,
     samples: Sequence[Sequence[Array]] = (),
     options: CompileOptions = CompileOptions(),
+    *,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Compiled:
     """Compile a model for TFLite-Micro, its operators in the best order.
 
@@ -114,36 +136,52 @@ def compile_tflite(
         graph: the model as it was read.
         samples: calibration samples, arrays for the model's inputs; for integers only.
         options: how to compile.
+        ranges: of each real activation of the lowered model, by its name, instead of samples
+            (``FakeQuantizer.ranges``).
 
     Raises:
-        UsageError: there are no samples, or they give an output no scale; or the model is
-            quantized already and numbers are asked for.
+        UsageError: there are neither samples nor ranges, they give an output no scale, or ranges
+            are missing; or the model is quantized already and numbers are asked for.
         UnsupportedOp: TFLite-Micro lacks operators; all of them in one message.
     """
     quantized = default_precision(deployed(graph)) is Precision.MODEL
-    if quantized and (options.numbers is not None or options.float_io or samples):
+    if quantized and (options.numbers is not None or options.float_io or samples or ranges):
         raise UsageError(
             "is quantized already",
             where=graph.name,
-            hint="drop --int8, --calibration, --io and the like",
+            hint="drop --int8, --calibration, --ranges, --io and the like",
         )
     numbers = options.numbers or Numbers.INT8
     final = run(deployed(graph), lowering(keep_io_layout=options.keep_io_layout))
     kept: tuple[Node, ...] = ()
     errors: tuple[LayerError, ...] = ()
     if not quantized and numbers is not Numbers.FLOAT:
-        reals, given = final, _calibration(graph, final, samples, options)
-        dtype = DType.I8 if numbers is Numbers.INT8 else DType.I16
-        ranges = calibrate(reals, given, options.method, dtype)
-        final = quantize(reals, ranges, dtype, float_io=options.float_io, has_kernel=has_kernel)
+        reals, dtype = final, DType.I8 if numbers is Numbers.INT8 else DType.I16
+        given = _calibration(graph, final, samples, options) if ranges is None or samples else []
+        chosen = (
+            calibrate(reals, given, options.method, dtype)
+            if ranges is None
+            else by_value(ranges, reals)
+        )
+        final = quantize(reals, chosen, dtype, float_io=options.float_io, has_kernel=has_kernel)
         kept = on_reals(final)
         errors = quantization_error(reals, final, given[:COMPARED])
-    data = write_tflite(run(final, REALS))
-    model = read_tflite_file(data, graph.name)
-    memory = memory_of(model.graph, Precision.MODEL, time_limit=options.time_limit)
+    final = run(final, REALS)
+    data, plain = write_tflite(final), None
+    memory = memory_of(
+        read_tflite(data, graph.name), Precision.MODEL, time_limit=options.time_limit
+    )
+    if options.compress is not None:
+        plain = _planned(data, memory, options)
+        data = write_tflite(final, pack=True)
+    data = _planned(data, memory, options)
+    return Compiled(data, read_tflite_file(data, graph.name), memory, kept, errors, plain)
+
+
+def _planned(data: bytes, memory: Memory, options: CompileOptions) -> bytes:
+    """A file in the best order, with a plan where one is asked for."""
     offsets = memory.arena.offsets if options.plan else None
-    data = scheduled(data, model, memory.schedule.order, offsets)
-    return Compiled(data, read_tflite_file(data, graph.name), memory, kept, errors)
+    return scheduled(data, read_tflite_file(data), memory.schedule.order, offsets)
 
 
 def compile_model(
@@ -151,6 +189,7 @@ def compile_model(
     options: CompileOptions,
     calibration: Path | None = None,
     *,
+    ranges: Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     limit: int | None = None,
@@ -162,6 +201,7 @@ def compile_model(
         model: the model's file or name.
         options: how to compile.
         calibration: where the samples are (``frontends.samples``).
+        ranges: the file with the ranges of activations (``backends.ranges``), instead.
         mean: subtracted from the channels of images.
         std: what they are divided by.
         limit: the most samples to read.
@@ -179,7 +219,8 @@ def compile_model(
             std=std,
             limit=limit,
         )
-    return compile_tflite(graph, samples, options)
+    exported = None if ranges is None else read_ranges(ranges)
+    return compile_tflite(graph, samples, options, ranges=exported)
 
 
 def write_compiled(
@@ -216,7 +257,7 @@ def _calibration(
         raise UsageError(
             f"{(options.numbers or Numbers.INT8).value} takes calibration samples",
             where=model.name,
-            hint="give some with --calibration, or use --float",
+            hint="give some with --calibration, or --ranges, or use --float",
         )
     return [
         [

@@ -33,6 +33,12 @@ class Numbers(StrEnum):
     int16x8 = "int16x8"
 
 
+class Compression(StrEnum):
+    """How weights are stored that the device unpacks."""
+
+    prune = "prune"
+
+
 class Io(StrEnum):
     """What a quantized model takes and gives."""
 

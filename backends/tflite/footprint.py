@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from irprune.frontends.tflite import read_tflite_file
+from irprune.frontends.tflite.compression import DECODE
 from irprune.frontends.tflite.file import ModelFile, Operator
 from irprune.ir.types import Bytes, DType
 from irprune.passes.analysis.offline_plan import RUNTIME, RuntimeModel, aligned
@@ -81,6 +82,10 @@ CHANNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 """Operators that keep a multiplier and a shift, of 32 bits, for each output channel."""
 
 
+DECODER = 80
+"""What a DECODE keeps for each tensor that it unpacks, beside the pointer to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """Bytes of arena.
@@ -140,6 +145,9 @@ def _kept(file: ModelFile, operator: Operator) -> int:
     made = file.tensor(operator.outputs[0]).type
     if operator.kind == "LOG_SOFTMAX" and made.dtype is DType.F32:
         return 0
+    if operator.kind == f"CUSTOM {DECODE}":
+        count = len(operator.outputs)
+        return count * DECODER + aligned(8 * count)
     if operator.kind in CHANNELS:
         kept += 2 * aligned(4 * made.shape[-1])
     if operator.kind == "BATCH_MATMUL":

@@ -10,10 +10,12 @@ import flatbuffers
 import numpy as np
 import tflite
 
+from irprune.backends.tflite.compression import Step, with_packed_weights
 from irprune.backends.tflite.record import Constant, Operand, Record
 from irprune.backends.tflite.table import record
 from irprune.backends.tflite.versions import version
 from irprune.frontends.lowering import Unsupported
+from irprune.frontends.tflite.compression import DECODE
 from irprune.frontends.tflite.file import IDENTIFIER, MAX_BYTES
 from irprune.ir.errors import InvalidModel, UnsupportedOp
 from irprune.ir.graph import Graph, Source, Value
@@ -41,7 +43,7 @@ _TYPES = {
 }
 
 
-def write_tflite(graph: Graph) -> bytes:
+def write_tflite(graph: Graph, *, pack: bool = False) -> bytes:
     """The graph as a TFLite file that TFLite-Micro runs.
 
     Each node becomes one operator, each value a tensor of its name. Equal constants are stored
@@ -49,16 +51,18 @@ def write_tflite(graph: Graph) -> bytes:
 
     Args:
         graph: a graph in forms that TFLite-Micro has (``passes.pipeline.lowering``).
+        pack: whether weights are stored without their zeros where that is smaller
+            (``backends.tflite.compression``); only TFLite-Micro runs such a file.
 
     Raises:
         UnsupportedOp: it has others; all of them in one message.
         InvalidModel: the file would be longer than the format allows.
     """
     unsupported = Unsupported()
-    records: list[Record] = []
+    steps: list[Step] = []
     for node in graph.nodes:
         try:
-            records.append(record(graph, node))
+            steps.append((record(graph, node), node.outputs))
         except UnsupportedOp as error:
             unsupported.add(Source(name=node.source.name or node.name), error.what)
     unsupported.raise_if_any(graph.name)
@@ -68,7 +72,7 @@ def write_tflite(graph: Graph) -> bytes:
             f"has {constants} bytes of constants, and the format holds {MAX_BYTES}",
             where=graph.name,
         )
-    return _File(graph, records).data
+    return _File(graph, with_packed_weights(graph, steps) if pack else steps).data
 
 
 class _File:
@@ -78,7 +82,7 @@ class _File:
         data: the file.
     """
 
-    def __init__(self, graph: Graph, records: Sequence[Record]) -> None:
+    def __init__(self, graph: Graph, steps: Sequence[Step]) -> None:
         self._builder = flatbuffers.Builder(1 << 16)
         self._arrays = graph.constants
         self._tensors: list[int] = []
@@ -87,10 +91,7 @@ class _File:
         self._codes: dict[tuple[str, int], int] = {}
         self._vectors: dict[tuple[object, bytes], int] = {}
         inputs = [self._tensor(value) for value in graph.inputs]
-        operators = [
-            self._operator(found, node.outputs)
-            for found, node in zip(records, graph.nodes, strict=True)
-        ]
+        operators = [self._operator(found, made) for found, made in steps]
         outputs = [self._tensor(value) for value in graph.outputs]
         subgraph = self._table(
             "SubGraph",
@@ -135,6 +136,16 @@ class _File:
         return self._table("Operator", **fields)
 
     def _code(self, kind: str, number: int) -> int:
+        if kind == DECODE:
+            name = self._builder.CreateString(kind)
+            custom = tflite.BuiltinOperator.CUSTOM
+            return self._table(
+                "OperatorCode",
+                DeprecatedBuiltinCode=custom,
+                CustomCode=name,
+                BuiltinCode=custom,
+                Version=number,
+            )
         code = getattr(tflite.BuiltinOperator, kind)
         old = min(code, tflite.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
         return self._table(
@@ -156,9 +167,10 @@ class _File:
             "Shape": self._integers(t.shape),
             "Type": _TYPES[t.dtype],
             "Buffer": buffer,
-            "Name": self._builder.CreateString(name),
             "HasRank": True,
         }
+        if name:
+            fields["Name"] = self._builder.CreateString(name)
         if t.quant is not None:
             fields["Quantization"] = self._quantization(t.quant)
         return self._table("Tensor", **fields)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from irprune.frontends.tflite.compression import unpacked
 from irprune.frontends.tflite.file import ModelFile, Operator, Options, Tensor
 from irprune.ir.build import Builder
 from irprune.ir.errors import InvalidModel, UnsupportedOp
@@ -34,6 +35,7 @@ class Scope:
         self.file = file
         self.builder = builder
         self._values: dict[int, Value] = {}
+        self._restored: dict[int, Constant] = {}
 
     @property
     def values(self) -> Mapping[int, Value]:
@@ -56,6 +58,8 @@ class Scope:
             value = self._values[index]
             array = self.builder.array(value)
             return None if array is None else Constant(value.name, array, value.type.quant)
+        if index in self._restored:
+            return self._restored[index]
         tensor = self.file.tensor(index)
         data = tensor.data
         if data is None and tensor.type.elements == 0 and tensor.has_shape:
@@ -64,10 +68,19 @@ class Scope:
 
     def make(self, index: int, value: Value) -> None:
         """Note that a tensor has become a value; InvalidModel where it was one already."""
-        tensor = self.file.tensor(index)
-        if index in self._values or tensor.data is not None:
-            raise InvalidModel(f"tensor '{tensor.name}' is made twice")
+        self._expect_unmade(index)
         self._values[index] = value
+
+    def restore(self, index: int, array: Array) -> None:
+        """Note the elements of a constant that the device unpacks."""
+        self._expect_unmade(index)
+        tensor = self.file.tensor(index)
+        self._restored[index] = Constant(tensor.name, array, tensor.type.quant)
+
+    def _expect_unmade(self, index: int) -> None:
+        tensor = self.file.tensor(index)
+        if index in self._values or index in self._restored or tensor.data is not None:
+            raise InvalidModel(f"tensor '{tensor.name}' is made twice")
 
     def stand_in(self, index: int) -> None:
         """Let a tensor that cannot be made be read all the same, to look at what follows."""
@@ -138,6 +151,16 @@ class Call:
             raise InvalidModel(f"has no output {position}")
         return self._scope.file.tensor(self._operator.outputs[position])
 
+    @property
+    def operand_count(self) -> int:
+        """How many operands the operator has."""
+        return len(self._operator.inputs)
+
+    @property
+    def output_count(self) -> int:
+        """How many outputs the operator has."""
+        return len(self._operator.outputs)
+
     def step(self, op: Op, *operands: Value) -> Value:
         """The output of a node whose value the file does not name."""
         folded = self._fold(op, operands)
@@ -152,7 +175,7 @@ class Call:
         if folded is not None:
             self.give(folded)
             return
-        tensors = [self.output(i) for i in range(len(self._operator.outputs))]
+        tensors = [self.output(i) for i in range(self.output_count)]
         outputs = self._scope.builder.add_node(
             op,
             operands,
@@ -171,6 +194,12 @@ class Call:
         tensor = self.output()
         constant = self._scope.builder.constant(tensor.name, array)
         self._make(self._operator.outputs[0], tensor, constant)
+
+    def unpack(self, position: int) -> None:
+        """Let an output be the constant that a pair of operands is packed in."""
+        encoded, ancillary = self.constant(2 * position), self.constant(2 * position + 1)
+        array = unpacked(encoded.array, ancillary.array, self.output(position).type)
+        self._scope.restore(self._operator.outputs[position], array)
 
     def permuted(self, position: int, perm: Sequence[int]) -> Value:
         """A constant operand with its axes permuted: a view, its quantized axis moved along."""

@@ -8,7 +8,7 @@ from irprune.frontends.lowering import Unsupported
 from irprune.frontends.tflite.call import Call, Scope
 from irprune.frontends.tflite.file import MAX_BYTES, ModelFile
 from irprune.frontends.tflite.model import TFLiteModel, tflite_model
-from irprune.frontends.tflite.table import LOWERINGS
+from irprune.frontends.tflite.table import lowering
 from irprune.ir.build import Builder
 from irprune.ir.errors import InvalidModel, IrpruneError, UnsupportedOp
 from irprune.ir.graph import Graph
@@ -87,9 +87,7 @@ def _lower(source: Path | bytes, name: str) -> tuple[Graph, Scope]:
     for operator in file.operators:
         call = Call(scope, operator, where)
         try:
-            if operator.code not in LOWERINGS:
-                raise UnsupportedOp(f"no lowering for {operator.kind}")
-            LOWERINGS[operator.code](call)
+            lowering(operator)(call)
         except IrpruneError as error:
             if isinstance(error, UnsupportedOp):
                 unsupported.add(call.source, error.what)

@@ -10,7 +10,9 @@ from tflite import BuiltinOperator as Code
 
 from irprune.frontends.tflite import layers, shapes
 from irprune.frontends.tflite.call import Call
-from irprune.ir.errors import UnsupportedOp
+from irprune.frontends.tflite.compression import DECODE
+from irprune.frontends.tflite.file import Operator
+from irprune.ir.errors import InvalidModel, UnsupportedOp
 from irprune.ir.op import Op
 from irprune.ir.ops import (
     Abs,
@@ -76,6 +78,26 @@ def gelu(call: Call) -> None:
     """Exact, or approximated with tanh."""
     call.emit(Gelu(call.options(tflite.GeluOptions).flag("Approximate")), call.value(0))
 
+
+def decode(call: Call) -> None:
+    """Constants that the device unpacks before the operator that reads them."""
+    if call.operand_count != 2 * call.output_count:
+        raise InvalidModel(f"makes {call.output_count} tensors of {call.operand_count} operands")
+    for position in range(call.output_count):
+        call.unpack(position)
+
+
+def lowering(operator: Operator) -> Callable[[Call], None]:
+    """What lowers an operator; UnsupportedOp where nothing does."""
+    found = CUSTOM.get(operator.kind) if operator.code == Code.CUSTOM else None
+    found = found or LOWERINGS.get(operator.code)
+    if found is None:
+        raise UnsupportedOp(f"no lowering for {operator.kind}")
+    return found
+
+
+CUSTOM: dict[str, Callable[[Call], None]] = {f"CUSTOM {DECODE}": decode}
+"""Custom operators, by what ``file.Operator`` calls them."""
 
 LOWERINGS: dict[int, Callable[[Call], None]] = {
     Code.ABS: partial(plain, Abs()),

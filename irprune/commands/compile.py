@@ -13,6 +13,7 @@ from irprune.options import (
     MODEL,
     CalibrationMethod,
     Channels,
+    Compression,
     DeviceName,
     Flash,
     Io,
@@ -30,6 +31,10 @@ def compile_(
     calibration: Annotated[
         Path | None,
         typer.Option(help="Samples to take scales from: .npy, .npz or a folder of images."),
+    ] = None,
+    ranges: Annotated[
+        Path | None,
+        typer.Option(help="Ranges that training exported, instead of --calibration: .json."),
     ] = None,
     mean: Channels = None,
     std: Channels = None,
@@ -51,6 +56,10 @@ def compile_(
     plan: Annotated[
         bool, typer.Option("--plan", help="Put the memory plan into the file, too.")
     ] = False,
+    compress: Annotated[
+        Compression | None,
+        typer.Option(help="Store weights without their zeros where that is smaller."),
+    ] = None,
     c_array: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write model.cc and model.h into this folder, too."),
@@ -77,8 +86,10 @@ def compile_(
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     if output.suffix != ".tflite":
         raise UsageError("must end in .tflite", where=str(output))
-    if float_ and calibration is not None:
-        raise UsageError("--float takes no --calibration")
+    if float_ and (calibration or ranges):
+        raise UsageError("--float takes no --calibration and no --ranges")
+    if calibration and ranges:
+        raise UsageError("--calibration and --ranges exclude each other")
     if calibration is None and (mean or std):
         raise UsageError("--mean and --std are for images: name a folder with --calibration")
     _, budget = limits(device, sram, flash)
@@ -98,11 +109,19 @@ def compile_(
         float_io=io is Io.float,
         keep_io_layout=keep_io_layout,
         plan=plan,
+        compress=None if compress is None else backend.Compression(compress),
         time_limit=time_limit,
     )
     with working(f"{model}: compiling"):
         compiled = backend.compile_model(
-            model, options, calibration, mean=mean, std=std, limit=samples, shapes=shapes(shape)
+            model,
+            options,
+            calibration,
+            ranges=ranges,
+            mean=mean,
+            std=std,
+            limit=samples,
+            shapes=shapes(shape),
         )
     excess = compiled.excess(budget)
     if excess:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from irprune.backends.compile import Compiled
+from irprune.backends.tflite.compression import Packed
+from irprune.backends.tflite.footprint import footprint
 from irprune.passes.analysis.quantization_error import LayerError
 from irprune.report.terminal import in_kib, plain, print_titled
 
@@ -22,6 +24,8 @@ def print_compiled(out: Console, compiled: Compiled, *, per_layer: bool) -> None
     """The file, its memory, what runs on reals, and the layers that quantization hurts most."""
     name = compiled.model.graph.name
     print_titled(out, name, _summary(compiled))
+    if compiled.packed:
+        print_titled(out, f"{name}, weights without zeros", _packed(compiled.packed))
     if compiled.errors:
         worst = sorted(compiled.errors, key=lambda error: error.sqnr)[:WORST]
         shown = compiled.errors if per_layer else worst
@@ -31,6 +35,7 @@ def print_compiled(out: Console, compiled: Compiled, *, per_layer: bool) -> None
 
 def compiled_as_json(compiled: Compiled) -> str:
     """Sizes in bytes, errors in dB; an error of nothing at all is null."""
+    uncompressed = compiled.plain
     found = {
         "name": compiled.model.graph.name,
         "file_size": len(compiled.data),
@@ -42,6 +47,22 @@ def compiled_as_json(compiled: Compiled) -> str:
             "tail": compiled.footprint.tail,
             "total": compiled.footprint.total,
         },
+        "uncompressed": None
+        if uncompressed is None
+        else {
+            "file_size": len(uncompressed),
+            "tflite_micro_head": footprint(uncompressed).head,
+        },
+        "compressed": [
+            {
+                "name": packed.name,
+                "elements": packed.elements,
+                "zeros": packed.zeros,
+                "before": packed.before,
+                "after": packed.after,
+            }
+            for packed in compiled.packed
+        ],
         "planned": compiled.model.plan is not None,
         "operators": dict(_operators(compiled)),
         "on_reals": [{"name": node.name, "op": type(node.op).__name__} for node in compiled.reals],
@@ -65,7 +86,8 @@ def _port(name: str, kind: str) -> dict[str, str]:
 
 
 def _constants(compiled: Compiled) -> int:
-    return sum(array.nbytes for array in compiled.model.graph.constants.values())
+    whole = sum(array.nbytes for array in compiled.model.graph.constants.values())
+    return whole - sum(packed.before - packed.after for packed in compiled.packed)
 
 
 def _operators(compiled: Compiled) -> Counter[str]:
@@ -79,12 +101,19 @@ def _summary(compiled: Compiled) -> Table:
     table.add_column("unit")
     size, arena = len(compiled.data), compiled.memory.arena.size
     table.add_row("file", f"{size:,}", in_kib(size))
+    if compiled.plain is not None:
+        saved = f"{100 * (1 - size / len(compiled.plain)):.1f} % less"
+        table.add_row("  without compression", f"{len(compiled.plain):,}", saved)
     constants = _constants(compiled)
     table.add_row("  constants", f"{constants:,}", in_kib(constants))
     table.add_row("activations, placed best", f"{arena:,}", in_kib(arena))
     taken = compiled.footprint
     table.add_row("TFLite-Micro's arena", f"{taken.total:,}", in_kib(taken.total))
-    table.add_row("  head: activations", f"{taken.head:,}", in_kib(taken.head))
+    head = "activations, unpacked weights" if compiled.packed else "activations"
+    table.add_row(f"  head: {head}", f"{taken.head:,}", in_kib(taken.head))
+    if compiled.plain is not None:
+        before = footprint(compiled.plain).head
+        table.add_row("  head without compression", f"{before:,}", in_kib(before))
     table.add_row("  tail, in 64-bit builds", f"{taken.tail:,}", in_kib(taken.tail))
     planned = "yes" if compiled.model.plan is not None else "no (see --plan)"
     table.add_row("  plan in the file", planned, "")
@@ -97,6 +126,23 @@ def _summary(compiled: Compiled) -> Table:
     if compiled.reals:
         names = ", ".join(f"{type(node.op).__name__} '{node.name}'" for node in compiled.reals)
         table.add_row("on reals", plain(names), "")
+    return table
+
+
+def _packed(tensors: Sequence[Packed]) -> Table:
+    table = Table()
+    table.add_column("tensor", overflow="fold")
+    for heading in ("zeros", "bytes before", "after", "left"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in tensors:
+        zeros, left = one.zeros / one.elements, one.after / one.before
+        table.add_row(
+            plain(one.name),
+            f"{100 * zeros:.1f} %",
+            f"{one.before:,}",
+            f"{one.after:,}",
+            f"{100 * left:.1f} %",
+        )
     return table
 
 
