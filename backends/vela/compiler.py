@@ -1,0 +1,205 @@
+"""A compiled model, optimised for an Ethos-U by Vela, and what Vela reports of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from irprune.backends.vela.package import importing
+from irprune.budget import Budget
+from irprune.frontends.tflite import TFLiteModel
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Node
+from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.entropy import Exact
+
+ON_CPU = "Passthrough"
+"""Vela's operator that leaves one as it was."""
+REASON = re.compile(r"operator: \S+, ofm: '(.*)'\nReason: (.+)")
+"""Vela's warning of an operator that it leaves to the CPU, by the first tensor it makes."""
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one node takes on the accelerator.
+
+    Attributes:
+        node: the node in the plain model.
+        weights: its weights as encoded; 0 bytes of a node without.
+        scales: bytes of its biases and scales.
+        cycles: an estimate of Vela's.
+        macs: as Vela counts them.
+    """
+
+    node: Node
+    weights: Exact
+    scales: Bytes
+    cycles: int
+    macs: Macs
+
+
+@dataclass(frozen=True)
+class OnCpu:
+    """A node that Vela leaves to the CPU, and its reason."""
+
+    node: Node
+    reason: str
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """A model for an Ethos-U.
+
+    Attributes:
+        accelerator: its name.
+        data: the TFLite file, in which what the accelerator runs is one or several operators.
+        memories: bytes used of each memory in the system that Vela assumes, at the peak.
+        read_only: bytes of commands, weights and tables.
+        cycles: an estimate of Vela's of one inference.
+        layers: the nodes on the accelerator that it reports on, in order.
+        on_cpu: the others.
+    """
+
+    accelerator: str
+    data: bytes
+    memories: Mapping[str, Bytes]
+    read_only: Bytes
+    cycles: int
+    layers: tuple[Layer, ...]
+    on_cpu: tuple[OnCpu, ...]
+
+    @property
+    def sram(self) -> Bytes:
+        """Bytes of SRAM at the peak."""
+        return self.memories.get("Sram", Bytes(0))
+
+    @property
+    def weights(self) -> Exact:
+        """All weights as encoded."""
+        return Exact.total(layer.weights for layer in self.layers)
+
+    def excess(self, budget: Budget) -> str:
+        """What of a budget is exceeded, with the numbers; empty where it is kept."""
+        needs = (("SRAM", self.sram, budget.sram), ("flash", len(self.data), budget.flash))
+        return " and ".join(
+            f"needs {needed:,} bytes of {resource} on {self.accelerator}, there are {available:,}"
+            for resource, needed, available in needs
+            if available is not None and needed > available
+        )
+
+
+def accelerators() -> tuple[str, ...]:
+    """The accelerators that Vela knows.
+
+    Raises:
+        UsageError: Vela is not installed.
+    """
+    with importing():
+        from ethosu.vela.architecture_features import Accelerator
+    return tuple(str(accelerator.value) for accelerator in Accelerator)
+
+
+def expect_accelerator(name: str) -> None:
+    """Raise UsageError where Vela is not installed or has no accelerator of this name."""
+    known = accelerators()
+    if name not in known:
+        raise UsageError(f"there is no accelerator '{name}'", hint=f"one of {', '.join(known)}")
+
+
+def optimise(
+    data: bytes, model: TFLiteModel, accelerator: str, sram: int | None = None
+) -> Optimised:
+    """Optimise a TFLite file for an accelerator, in the system that Vela assumes for it.
+
+    Args:
+        data: the file.
+        model: the same as it was read.
+        accelerator: its name.
+        sram: bytes of SRAM that Vela tries to keep to.
+
+    Raises:
+        UsageError: Vela is not installed, does not know the accelerator, or fails.
+    """
+    expect_accelerator(accelerator)
+    with TemporaryDirectory(prefix="irprune-") as name:
+        folder = Path(name)
+        (folder / "model.tflite").write_bytes(data)
+        command = [sys.executable, "-m", __name__.replace("compiler", "worker")]
+        done = subprocess.run(
+            [*command, name, accelerator, str(sram or 0)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        said = done.stdout.decode(errors="replace")
+        if done.returncode != 0:
+            raise UsageError(_failure(folder, done.returncode, said), where=model.graph.name)
+        report = json.loads((folder / "report.json").read_text())
+        optimised = (folder / "optimised.tflite").read_bytes()
+    nodes = dict(zip(model.operators, model.graph.nodes, strict=True))
+    sources = {row["id"]: nodes.get(int(row["ext_key"])) for row in report["source"]}
+    rows: dict[Node, list[Row]] = {}
+    for row in report["perf"]:
+        node = sources.get(row["source_id"])
+        if node is not None:
+            rows.setdefault(node, []).append(row)
+    details = {row["id"]: row for row in report["perf_debug"]}
+    return Optimised(
+        accelerator=accelerator,
+        data=optimised,
+        memories={memory: Bytes(peak) for memory, peak in report["memories"].items()},
+        read_only=Bytes(report["read_only"]),
+        cycles=report["cycles"],
+        layers=tuple(
+            _layer(node, found, details) for node, found in rows.items() if not _is_on_cpu(found)
+        ),
+        on_cpu=_on_cpu(rows, said),
+    )
+
+
+def _failure(folder: Path, code: int, said: str) -> str:
+    """What Vela has to say, or at least how it ended."""
+    error = folder / "error"
+    if error.exists():
+        return f"Vela: {error.read_text()}"
+    last = (said.strip().splitlines() or ["nothing said"])[-1]
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"Vela crashes ({how}): {last}"
+
+
+def _is_on_cpu(rows: Sequence[Row]) -> bool:
+    return any(row["operator"] == ON_CPU for row in rows)
+
+
+def _layer(node: Node, rows: Sequence[Row], details: Mapping[str, Row]) -> Layer:
+    """A node's figures; one may be several of the accelerator's operations."""
+
+    def total(column: str) -> int:
+        return sum(int(details.get(row["id"], {}).get(column) or 0) for row in rows)
+
+    return Layer(
+        node=node,
+        weights=Exact(total("weight_total_bytes")),
+        scales=Bytes(total("scales_total_bytes")),
+        cycles=sum(int(row["op_cycles"]) for row in rows),
+        macs=Macs(sum(int(row["mac_count"]) for row in rows)),
+    )
+
+
+def _on_cpu(rows: Mapping[Node, Sequence[Row]], said: str) -> tuple[OnCpu, ...]:
+    reasons: dict[str, Any] = dict(REASON.findall(said))
+    return tuple(
+        OnCpu(node, reasons.get(node.outputs[0].name, "Vela gives no reason"))
+        for node, found in rows.items()
+        if _is_on_cpu(found)
+    )
