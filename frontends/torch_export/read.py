@@ -90,11 +90,15 @@ class Traced:
         tensors: of each parameter and buffer, by its path, the numbers of its elements in its own
             shape; tied ones have the same.
         elements: of each constant of the graph that is made of those, their numbers in its shape.
+        program: the operators of torch that the graph was read from.
+        values: of each operator and input of the program that is one value of the graph, which.
     """
 
     graph: Graph
     tensors: Mapping[str, torch.Tensor]
     elements: Mapping[Value, torch.Tensor]
+    program: Program
+    values: Mapping[fx.Node, Value]
 
 
 def trace(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> Traced:
@@ -109,7 +113,8 @@ def trace(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> Traced
     named |= dict(module.named_buffers(remove_duplicate=False))
     number = _Numbers(named.values())
     tensors = {path: n for path, t in named.items() if (n := number(t)) is not None}
-    return Traced(graph, tensors, reader.constants.elements(number))
+    elements = reader.constants.elements(number)
+    return Traced(graph, tensors, elements, reader.program, reader.values)
 
 
 class _Numbers:
@@ -138,7 +143,7 @@ class _Reader:
     """Walks the nodes of one program."""
 
     def __init__(self, program: Program) -> None:
-        self._program = program
+        self.program = program
         self._name = program.name
         self._builder = Builder(self._name)
         self.constants = Constants(self._builder)
@@ -150,20 +155,25 @@ class _Reader:
         """The graph."""
         try:
             self._read_placeholders()
-            for node in self._program.graph.nodes:
+            for node in self.program.graph.nodes:
                 if node.op == "call_function":
                     self._operands[node] = self._read_node(node)
             self._unsupported.raise_if_any(self._name)
-            return self._builder.finish([self._output(n) for n in self._program.outputs])
+            return self._builder.finish([self._output(n) for n in self.program.outputs])
         except IrpruneError as error:
             raise error.at(self._name) from error.__cause__
 
+    @property
+    def values(self) -> Mapping[fx.Node, Value]:
+        """What the program's nodes have become, where that is one value."""
+        return {node: made for node, made in self._operands.items() if isinstance(made, Value)}
+
     def _read_placeholders(self) -> None:
-        for path, tensor in self._program.tensors.items():
+        for path, tensor in self.program.tensors.items():
             self.constants.register(path, tensor)
-        for node, path in self._program.constants.items():
-            self._operands[node] = self._program.tensors[path]
-        for node in self._program.inputs:
+        for node, path in self.program.constants.items():
+            self._operands[node] = self.program.tensors[path]
+        for node in self.program.inputs:
             (example,) = examples(node)
             dtype = dtype_of(example.dtype)
             self._operands[node] = self._builder.input(

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from irprune.frontends.torch_export import Traced, trace
 from irprune.ir.channels import Ties
 from irprune.ir.errors import UsageError
-from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.graph import Graph, Node
 from irprune.ir.ops.recurrent import Recurrent
 from irprune.passes.analysis.channels import Channels, Place, channels
 from irprune.passes.analysis.salience import factors, filters
 from irprune.passes.rewrite.drop_dead import drop_dead
+from irprune.training.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class _Slots:
         self._graph = traced.graph
         self._channels = found
         self._end = end
-        self._parameters = _Parameters(traced)
+        self._parameters = Parameters(traced)
         self._slots = np.full(found.units, end)
         first = 0
         for group in found.free:
@@ -210,60 +211,6 @@ class _Slots:
         prefix, _, name = path.rpartition(".")
         owner = self._module.get_submodule(prefix)
         return owner, name, owner._parameters.get(name)
-
-
-class _Parameters:
-    """Finds the axes of parameters that are axes of a graph's constants."""
-
-    def __init__(self, traced: Traced) -> None:
-        self._traced = traced
-        count = 1 + max((int(ids.max()) for ids in traced.tensors.values()), default=0)
-        self._owner = torch.full((count,), -1)
-        self._paths: list[list[str]] = []
-        for path, numbers in traced.tensors.items():
-            owner = int(self._owner[numbers.flatten()[0]])
-            if owner >= 0:  # tied to another
-                self._paths[owner].append(path)
-            else:
-                self._owner[numbers] = len(self._paths)
-                self._paths.append([path])
-        self._slot = torch.empty(count, dtype=torch.int64)
-
-    def along(
-        self, value: Value, axis: int, slots: Tensor, end: int
-    ) -> Iterator[tuple[str, int, Tensor]]:
-        """Each parameter that a constant is made of: its path, the axis, and its indices' slots.
-
-        Args:
-            value: the constant.
-            axis: an axis of it.
-            slots: of each index there.
-            end: the slot of what is not in the constant.
-        """
-        if value not in self._traced.elements:
-            raise UsageError(
-                f"'{value.name}' is computed from parameters, and cannot be masked",
-                hint="ignore what it belongs to",
-            )
-        elements = self._traced.elements[value]
-        shape = [-1 if a == axis else 1 for a in range(elements.ndim)]
-        for owner in sorted(set(self._owner[elements].flatten().tolist())):
-            paths = self._paths[owner]
-            numbers = self._traced.tensors[paths[0]]
-            self._slot[numbers] = end
-            self._slot[elements] = slots.reshape(shape).expand(elements.shape)
-            found = self._slot[numbers]
-            along = next((k for k in range(found.ndim) if _depends_on(found, k)), None)
-            if along is None:
-                raise UsageError(f"channels lie across the axes of parameter '{paths[0]}'")
-            positions = found.movedim(along, 0).reshape(found.shape[along], -1)[:, 0].clone()
-            yield from ((path, along, positions) for path in paths)
-
-
-def _depends_on(found: Tensor, axis: int) -> bool:
-    """Whether elements differ along an axis alone."""
-    rows = found.movedim(axis, 0).reshape(found.shape[axis], -1)
-    return bool((rows == rows[:, :1]).all())
 
 
 def _reading(graph: Graph, found: Channels) -> Iterator[Place]:

@@ -13,7 +13,7 @@ import numpy as np
 from irprune.ir import ops
 from irprune.ir.errors import UsageError
 from irprune.ir.evaluate import evaluate
-from irprune.ir.graph import Graph, Node, Value, readers
+from irprune.ir.graph import Graph, Node, Value, readers, values
 from irprune.ir.types import Array, DType
 
 BINS = 2048
@@ -91,6 +91,32 @@ def calibrate(
             choose = _percentile if method is Method.PERCENTILE else least_error
             return {v: choose(counts[v], _whole(found)) for v, found in bounds.items()}
     return {value: _whole(found) for value, found in bounds.items()}
+
+
+def by_value(ranges: Mapping[str, Range], graph: Graph) -> Mapping[Value, Range]:
+    """The ranges of a graph's real activations, from ranges by their names.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    reals = real_activations(graph)
+    missing = [value.name for value in reals if value.name not in ranges]
+    if missing:
+        raise UsageError(
+            f"there are no ranges of {len(missing)} of its activations, such as '{missing[0]}'",
+            where=graph.name,
+            hint="give the ranges that were exported with this very model",
+        )
+    return {value: ranges[value.name] for value in reals}
+
+
+def real_activations(graph: Graph) -> tuple[Value, ...]:
+    """The real values that are no constants."""
+    return tuple(
+        value
+        for value in values(graph)
+        if value.type.dtype.is_float and value not in graph.constants
+    )
 
 
 def activations(graph: Graph, sample: Sequence[Array]) -> Iterator[tuple[Value, Array]]:

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 import irprune
 from irprune import zoo
-from irprune.backends.compile import compile_tflite
+from irprune.backends.compile import Compiled, compile_tflite
 from irprune.ir.ops import Quantize
 from irprune.ir.types import Array
+from irprune.training.fake_quantizer import FakeQuantizer
 from tests.tflite_files import Micro
 
 LOST = 0.005
@@ -73,11 +74,29 @@ def test_int8_loses_little(shared: Path, build: type[nn.Module]) -> None:
         right = float((module(seen).argmax(1) == labels).float().mean())
     graph = irprune.load(module, (seen[:1],))
     compiled = compile_tflite(graph, [[sample[None].numpy()] for sample in x[:64]])
+    assert right > 0.95
+    assert right_in_int8(compiled, seen, labels) >= right - LOST
+
+
+def right_in_int8(compiled: Compiled, seen: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of images that the runtime tells right."""
     (port,) = compiled.model.graph.inputs
     assert port.type.quant is not None
     stored: Array = Quantize(port.type.dtype, port.type.quant, "away").evaluate((seen.numpy(),))[0]
     micro = Micro(compiled.data)
     found = [micro(image.reshape(port.type.shape))[0].argmax() for image in stored]
-    right_in_int8 = float(np.mean(np.array(found) == labels.numpy()))
+    return float(np.mean(np.array(found) == labels.numpy()))
+
+
+def test_fake_quantization_has_the_accuracy_of_the_runtime(shared: Path) -> None:
+    torch.manual_seed(0)
+    x, y = images(shared, "train", 12_000)
+    seen, labels = images(shared, "test", 8_000)
+    quantizer = FakeQuantizer(small_cnn(), (x[:1],), start=100)
+    trained(quantizer, x, y)
+    with torch.no_grad():
+        right = float((quantizer(seen).argmax(1) == labels).float().mean())
+    graph = irprune.load(quantizer.module, (x[:1],))
+    compiled = compile_tflite(graph, ranges=quantizer.ranges())
     assert right > 0.95
-    assert right_in_int8 >= right - LOST
+    assert abs(right_in_int8(compiled, seen, labels) - right) <= 0.002

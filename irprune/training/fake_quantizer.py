@@ -1,0 +1,195 @@
+"""Quantization-aware training on the grid of the compiled model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from irprune.frontends.torch_export import Traced, trace
+from irprune.ir.errors import UsageError
+from irprune.ir.types import DType, Quant
+from irprune.passes.analysis.calibration import Range, calibrate, real_activations
+from irprune.passes.rewrite.scales import WEIGHT_LIMIT
+from irprune.training.grid import Weights, grid_of, lower, placed
+from irprune.training.replay import BATCH_NORM, Replay, first_nodes, scaled_after, shapes_of
+
+MOMENTUM = 0.99
+"""How much of a moving average stays at each step."""
+
+SEEN = 16
+"""How many inputs are kept, for the ranges of what only the lowered model computes."""
+
+
+class FakeQuantizer(nn.Module):
+    """A module that computes with the numbers that its compiled form can represent.
+
+    >>> quantized = FakeQuantizer(model, example_inputs)
+    >>> for x, y in loader:
+    ...     loss = criterion(quantized(x), y); loss.backward(); optimizer.step()
+    ...     optimizer.zero_grad()
+    >>> compiled = compile_tflite(load(model, example_inputs), ranges=quantized.ranges())
+
+    What is rounded is what the compiler stores as integers, in the forms that it gives the layers:
+    weights to symmetric integers, of one scale a channel in convolutions; the activations that are
+    left once batch normalization and activation functions are in the layers before them to the
+    moving averages of their least and greatest elements (Jacob et al., Quantization and Training
+    of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3.1). Gradients go
+    straight through. Biases, which have 32 bits, stay reals.
+
+    The module runs operator by operator, as torch.export traces it in evaluation mode, once for
+    each shape of inputs. Batch normalization and dropout do in training what they do there; other
+    code that asks whether it trains does not.
+
+    Args:
+        module: the module, whose parameters these are; it is ``module`` here.
+        example_inputs: the arguments of its ``forward``, as it will be deployed.
+        start: the steps of training that only observe ranges.
+        dtype: the integers of activations, I8 or I16.
+
+    Raises:
+        UsageError: weights are computed from parameters, or the module cannot be quantized.
+        InvalidModel, UnsupportedOp: the module cannot be read.
+    """
+
+    low: Tensor
+    high: Tensor
+    steps: Tensor
+    frozen: Tensor
+
+    def __init__(
+        self,
+        module: nn.Module,
+        example_inputs: tuple[object, ...],
+        *,
+        start: int = 0,
+        dtype: DType = DType.I8,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._example_inputs = example_inputs
+        self._start = start
+        traced = trace(module, example_inputs)
+        self._grid = grid_of(traced, dtype)
+        self._weights: dict[str, Weights] = {w.path: w for w in self._grid.weights}
+        self._scaled = scaled_after(traced)
+        self._traced = {shapes_of(example_inputs): traced}
+        self._place = {name: i for i, name in enumerate(dict.fromkeys(self._grid.points.values()))}
+        self._seen: tuple[object, ...] | None = None
+        self.register_buffer("low", torch.full((len(self._place),), torch.inf))
+        self.register_buffer("high", torch.full((len(self._place),), -torch.inf))
+        self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("frozen", torch.tensor(False))
+
+    def forward(self, *inputs: Any) -> Any:
+        """The module's output; all of them as a tuple where there are several."""
+        traced = self._traced_for(inputs)
+        self._seen = pytree.tree_map_only(Tensor, lambda x: x[:SEEN].detach(), inputs)
+        learns = self.training and not bool(self.frozen)
+        rounds = int(self.steps) >= self._start and bool(self.low.isfinite().all())
+        quants = self._grid.quants(self._known()) if rounds else {}
+        places = {node: name for name, node in first_nodes(traced).items() if name in self._place}
+
+        def made(node: fx.Node, tensor: Any) -> Any:
+            name = places.get(node)
+            if name is None:
+                return tensor
+            if learns:
+                self._observe(self._place[name], tensor)
+            return self._rounded(tensor, quants[name]) if quants else tensor
+
+        def parameter(path: str, tensor: Tensor) -> Tensor:
+            weights = self._weights.get(path)
+            return tensor if weights is None or not quants else self._as_stored(tensor, weights)
+
+        def training(operator: str) -> bool:
+            return learns if operator == BATCH_NORM else self.training
+
+        replay = Replay(self.module, traced, tensor=parameter, made=made, training=training)
+        result = replay.outputs(inputs)
+        if learns:
+            self.steps += 1
+        return result
+
+    def freeze(self) -> None:
+        """Let ranges and the statistics of batch normalization stay as they are from now on."""
+        self.frozen.fill_(True)
+
+    def ranges(self) -> Mapping[str, Range]:
+        """The range of each real activation of the lowered model, by its name.
+
+        Those that the module computes itself were learned; what else the lowered model computes,
+        such as the parts of an activation function, is observed on the last inputs seen.
+
+        Raises:
+            UsageError: nothing has been observed yet.
+        """
+        if self._seen is None or not self.low.isfinite().all():
+            raise UsageError(
+                "no ranges have been observed yet",
+                where=type(self.module).__name__,
+                hint="train with the quantizer first",
+            )
+        known = self._known()
+        named = {value.name: known[name] for value, name in self._grid.points.items()}
+        lowered = lower(trace(self.module, self._example_inputs).graph)
+        if all(value.name in named for value in real_activations(lowered)):
+            return named
+        batch = [x for x in pytree.tree_leaves(self._seen) if isinstance(x, Tensor)]
+        samples = [
+            placed([x[i : i + 1].cpu().numpy() for x in batch]) for i in range(len(batch[0]))
+        ]
+        observed = {value.name: found for value, found in calibrate(lowered, samples).items()}
+        return observed | named
+
+    def _traced_for(self, inputs: tuple[object, ...]) -> Traced:
+        key = shapes_of(inputs)
+        if key not in self._traced:
+            self._traced[key] = trace(self.module, inputs)
+        return self._traced[key]
+
+    def _known(self) -> Mapping[str, Range]:
+        low, high = self.low.tolist(), self.high.tolist()
+        return {name: Range(low[i], high[i]) for name, i in self._place.items()}
+
+    @torch.no_grad()
+    def _observe(self, place: int, tensor: Tensor) -> None:
+        least, most = torch.aminmax(tensor.detach().float())
+        if bool(self.low[place].isfinite()):
+            least = MOMENTUM * self.low[place] + (1 - MOMENTUM) * least
+            most = MOMENTUM * self.high[place] + (1 - MOMENTUM) * most
+        self.low[place], self.high[place] = least, most
+
+    def _rounded(self, tensor: Tensor, quant: Quant) -> Tensor:
+        """An activation on its grid."""
+        least, most = self._grid.dtype.limits
+        return torch.fake_quantize_per_tensor_affine(
+            tensor.float(), quant.scale[0], quant.zero_point[0], least, most
+        )
+
+    def _as_stored(self, tensor: Tensor, weights: Weights) -> Tensor:
+        """Weights on their grid, which is that of what the compiler folds into them too."""
+        axis = weights.axis or 0
+        with torch.no_grad():
+            others = [a for a in range(tensor.ndim) if a != axis]
+            largest = tensor.abs().amax(others)
+            largest = torch.where(largest == 0, largest.max(), largest)
+            if weights.axis is None:
+                factors = self._factors(weights.path, largest)
+                largest = (largest * factors).max() / factors
+            scales = largest.clamp_min(torch.finfo(torch.float32).tiny) / WEIGHT_LIMIT
+            zeros = torch.zeros_like(scales, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(
+            tensor, scales, zeros, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
+        )
+
+    def _factors(self, path: str, like: Tensor) -> Tensor:
+        """What batch normalization after a dense layer multiplies its rows by."""
+        if path not in self._scaled:
+            return torch.ones_like(like)
+        gamma, variance, epsilon = self._scaled[path]
+        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        return (tensors[gamma] / (tensors[variance] + epsilon).sqrt()).abs().clamp_min(1e-12)

@@ -1,0 +1,152 @@
+"""What the compiler stores of a module as integers, and on which grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from irprune.backends.tflite.table import has_kernel
+from irprune.frontends.torch_export import Traced
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph, Value, values
+from irprune.ir.types import Array, DType, Quant
+from irprune.passes.analysis.calibration import (
+    NOTHING,
+    Range,
+    activations,
+    calibrate,
+    real_activations,
+)
+from irprune.passes.pipeline import deployed, lowering, run
+from irprune.passes.rewrite.placing import last_channels
+from irprune.passes.rewrite.quantize import quantize
+from irprune.passes.rewrite.scales import Layer, shared_quants
+from irprune.training.parameters import Parameters
+
+CLOSE = 1e-4
+"""How far two ways to compute a value may be apart, over its largest element."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A parameter that is stored as symmetric integers.
+
+    Attributes:
+        path: the parameter.
+        axis: along which each index has a scale; None where there is one for all.
+    """
+
+    path: str
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The activations of a module that the compiler quantizes, and the parameters.
+
+    Attributes:
+        lowered: the graph whose activations it quantizes.
+        dtype: the type that they get.
+        points: of each of them that the module computes, what it is called in the module's graph.
+        weights: the parameters.
+    """
+
+    lowered: Graph
+    dtype: DType
+    points: Mapping[Value, str]
+    weights: tuple[Weights, ...]
+
+    def quants(self, ranges: Mapping[str, Range]) -> Mapping[str, Quant]:
+        """The quantization that the compiler chooses for activations of such ranges."""
+        given = {
+            value: ranges[self.points[value]] if value in self.points else NOTHING
+            for value in real_activations(self.lowered)
+        }
+        found = shared_quants(self.lowered, given, self.dtype)
+        return {name: found[value] for value, name in self.points.items()}
+
+
+def grid_of(traced: Traced, dtype: DType) -> Grid:
+    """The grid of a traced module.
+
+    Raises:
+        UsageError: weights are computed from parameters, or quantization is not possible.
+    """
+    graph = traced.graph
+    lowered = lower(graph)
+    sample = _noise(graph)
+    ranges = calibrate(lowered, [placed(sample)], dtype=dtype)
+    quantized = quantize(lowered, ranges, dtype, has_kernel=has_kernel)
+    stored = {value.name for value in values(quantized) if value.type.quant is not None}
+    same = _same(graph, lowered, sample)
+    return Grid(
+        lowered,
+        dtype,
+        {value: name for value, name in same.items() if value.name in stored},
+        tuple(_weights(traced, quantized)),
+    )
+
+
+def lower(graph: Graph) -> Graph:
+    """The graph whose activations the compiler quantizes."""
+    return run(deployed(graph), lowering())
+
+
+def placed(sample: Sequence[Array]) -> list[Array]:
+    """A sample for a module as its lowered graph takes it, channels last."""
+    return [np.ascontiguousarray(x.transpose(last_channels(x.ndim))) for x in sample]
+
+
+def _noise(graph: Graph) -> list[Array]:
+    """Inputs that no two different values of a graph are the same for."""
+    generator = np.random.default_rng(0)
+    return [
+        generator.standard_normal(value.type.shape).astype(value.type.dtype.numpy)
+        for value in graph.inputs
+    ]
+
+
+def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Value, str]:
+    """Of values of the lowered graph what they are called in the other, which computes them too.
+
+    They are known by their numbers: rewrites make values that have other names, and where a scale
+    moves on to the next layer other numbers under the same name.
+    """
+    made: dict[int, list[tuple[str, Array]]] = {}
+    for value, array in activations(graph, sample):
+        (array,) = placed([array])
+        made.setdefault(array.size, []).append((value.name, array.reshape(-1)))
+    found = {}
+    for value, array in activations(lowered, placed(sample)):
+        flat = array.reshape(-1)
+        atol = CLOSE * float(np.abs(flat).max(initial=0.0))
+        equal = [
+            name for name, other in made.get(flat.size, ()) if np.allclose(flat, other, 0, atol)
+        ]
+        if equal:
+            found[value] = value.name if value.name in equal else equal[0]
+    return found
+
+
+def _weights(traced: Traced, quantized: Graph) -> list[Weights]:
+    """The parameters that become the weights of a quantized graph."""
+    layers = [node for node in quantized.nodes if isinstance(node.op, Layer)]
+    quants = {node.inputs[1].name: node.inputs[1].type.quant for node in layers}
+    parameters = Parameters(traced)
+    found = []
+    for value in traced.graph.constants:
+        quant = quants.get(value.name)
+        if quant is None:
+            continue
+        count = value.type.shape[0]
+        for path, axis, slots in parameters.along(value, 0, torch.arange(count), count):
+            if len(set(slots.tolist())) < len(slots):
+                raise UsageError(
+                    f"the output channels of '{path}' are not along one axis of it",
+                    hint="let the layers that read it be of one group",
+                )
+            found.append(Weights(path, None if quant.axis is None else axis))
+    return found

@@ -1,0 +1,120 @@
+"""A module run operator by operator, as the compiler reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from irprune.frontends.torch_export import Traced
+
+BATCH_NORM = "aten.batch_norm.default"
+TRAINING_FLAGS: Mapping[str, int] = {
+    BATCH_NORM: 5,
+    "aten.dropout.default": 2,
+    "aten.feature_dropout.default": 2,
+    "aten.alpha_dropout.default": 2,
+}
+"""Operators that do something else in training, and which argument says so."""
+
+
+class Replay(fx.Interpreter):
+    """Runs what was traced of a module on the tensors that the module has now.
+
+    Args:
+        module: the module.
+        traced: what was traced of it, with inputs of the shapes that ``outputs`` gets.
+        tensor: what the operators get for a parameter, by its path and itself.
+        made: what the operators after it get for an operator's output or an input, by its node.
+        training: of each operator in ``TRAINING_FLAGS`` whether it is to do what training does.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        traced: Traced,
+        *,
+        tensor: Callable[[str, Tensor], Tensor],
+        made: Callable[[fx.Node, Any], Any],
+        training: Callable[[str], bool],
+    ) -> None:
+        super().__init__(nn.Module(), graph=traced.program.graph)
+        self._live = module
+        self._program = traced.program
+        self._tensor = tensor
+        self._made = made
+        self._training = training
+
+    def outputs(self, inputs: tuple[object, ...]) -> Tensor | tuple[Tensor, ...]:
+        """The module's output, or all of them where there are several."""
+        given = iter(x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor))
+        arguments: list[object] = []
+        for node in self._program.graph.find_nodes(op="placeholder"):
+            path = self._program.constants.get(node)
+            if path is not None:
+                arguments.append(self._tensor(path, self._held(path)))
+            else:
+                arguments.append(next(given) if node in self._program.inputs else None)
+        results = self.run(*arguments)
+        nodes = self._program.graph.output_node().args[0]
+        assert isinstance(nodes, tuple | list)
+        found = dict(zip(nodes, results, strict=True))
+        tensors = tuple(found[node] for node in self._program.outputs)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    def run_node(self, n: fx.Node) -> Any:
+        """What a node makes, as those after it get it."""
+        made = super().run_node(n)
+        return made if n.op == "output" else self._made(n, made)
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operator's result."""
+        flag = TRAINING_FLAGS.get(str(target))
+        if flag is not None:
+            args = (*args[:flag], self._training(str(target)), *args[flag + 1 :])
+        return super().call_function(target, args, kwargs)
+
+    def _held(self, path: str) -> Tensor:
+        """The tensor that the module has there now; a literal of its code is as it was."""
+        owner, _, name = path.rpartition(".")
+        try:
+            found = getattr(self._live.get_submodule(owner), name)
+        except AttributeError:
+            found = self._program.tensors[path]
+        assert isinstance(found, Tensor)
+        return found
+
+
+def scaled_after(traced: Traced) -> Mapping[str, tuple[str, str, float]]:
+    """Of each parameter that a dense layer before batch normalization reads, what scales it.
+
+    That is the path of the factors, that of the variances, and what is added to these.
+    """
+    found = {}
+    paths = traced.program.constants
+    for node in traced.program.graph.nodes:
+        users = list(node.users)
+        if str(node.target) != "aten.linear.default" or len(users) != 1:
+            continue
+        (user,) = users
+        if str(user.target) == BATCH_NORM and user.args[1] is not None:
+            weight, gamma, variance, epsilon = node.args[1], *(user.args[i] for i in (1, 4, 7))
+            found[paths[weight]] = (paths[gamma], paths[variance], float(epsilon))
+    return found
+
+
+def first_nodes(traced: Traced) -> Mapping[str, fx.Node]:
+    """Of each value of the graph the node that makes it first, by the value's name."""
+    found: dict[str, fx.Node] = {}
+    for node, value in traced.values.items():
+        found.setdefault(value.name, node)
+    return found
+
+
+def shapes_of(inputs: tuple[object, ...]) -> tuple[tuple[torch.Size, torch.dtype], ...]:
+    """The shapes and element types of the tensors among the inputs."""
+    leaves = pytree.tree_leaves(inputs)
+    return tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))

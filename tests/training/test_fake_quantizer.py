@@ -1,0 +1,197 @@
+"""Quantization-aware training: the numbers that it sees are those of the compiled model."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import irprune
+from irprune import zoo
+from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
+from irprune.backends.ranges import read_ranges, write_ranges
+from irprune.ir.errors import UsageError
+from irprune.ir.types import Array, DType
+from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer
+from tests.tflite_files import Micro
+
+IMAGE = (torch.zeros(1, 3, 8, 8),)
+
+
+class Net(nn.Module):
+    """A sum, layers with and without normalization, and an activation that is spelled out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.dense = nn.Sequential(nn.Linear(8, 12), nn.BatchNorm1d(12), nn.ReLU())
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.silu(self.stem(x))
+        y = F.relu(y + self.depthwise(y)).mean((2, 3))
+        z: Tensor = self.head(self.dense(y))
+        return z
+
+
+def net() -> Net:
+    """With statistics and factors of normalization that are not those of the start."""
+    torch.manual_seed(0)
+    module = Net()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.2, 2.0)
+            nn.init.normal_(part.bias)
+    return module
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(quantizer: FakeQuantizer, steps: int = 30) -> FakeQuantizer:
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.05)
+    quantizer.train()
+    for step in range(steps):
+        x = images(16, step)
+        loss = F.cross_entropy(quantizer(x), (x[:, 0].mean((1, 2)) > 0).long())
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return quantizer.eval()
+
+
+def compiled(quantizer: FakeQuantizer, numbers: Numbers = Numbers.INT8) -> Compiled:
+    graph = irprune.load(quantizer.module, IMAGE)
+    return compile_tflite(graph, options=CompileOptions(numbers), ranges=quantizer.ranges())
+
+
+def results(file: Compiled, x: Tensor) -> Array:
+    """What the runtime computes, as reals, and how large a step of it is."""
+    (entry,), (end,) = file.model.graph.inputs, file.model.graph.outputs
+    assert entry.type.quant is not None
+    assert end.type.quant is not None
+    least, most = entry.type.dtype.limits
+    scale, zero = entry.type.quant.scale[0], entry.type.quant.zero_point[0]
+    placed = x.numpy().transpose(0, 2, 3, 1)
+    stored = np.clip(np.rint(placed / scale) + zero, least, most).astype(entry.type.dtype.numpy)
+    micro = Micro(file.data)
+    found = np.concatenate([micro(image[None])[0] for image in stored])
+    return (found.astype(np.float64) - end.type.quant.zero_point[0]) * end.type.quant.scale[0]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "ds_cnn_m", "mobilenet_v2", "resnet8"])
+def test_it_computes_what_the_module_does_before_it_starts(name: str) -> None:
+    module, (example,) = zoo.from_spec(name)
+    own = copy.deepcopy(module).train()
+    quantizer = FakeQuantizer(module, (example,), start=1).train()
+    x = torch.randn(3, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(quantizer(x), own(x))
+    for path, buffer in own.named_buffers():
+        if not path.endswith("num_batches_tracked"):
+            torch.testing.assert_close(module.get_buffer(path), buffer)
+
+
+def test_dropout_drops_in_training_alone() -> None:
+    module = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5))
+    quantizer = FakeQuantizer(module, (torch.zeros(1, 4),), start=100)
+    x = torch.ones(2, 4)
+    assert (quantizer.train()(x) == 0).float().mean() > 0.2
+    assert not (quantizer.eval()(x) == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dtype", "share"),
+    [(Numbers.INT8, DType.I8, 0.1), (Numbers.INT16X8, DType.I16, 0.01)],
+)
+def test_the_runtime_gives_the_numbers_that_training_saw(
+    numbers: Numbers, dtype: DType, share: float
+) -> None:
+    quantizer = trained(FakeQuantizer(net(), IMAGE, dtype=dtype))
+    x = images(64, seed=99)
+    with torch.no_grad():
+        seen, real = quantizer(x).numpy(), quantizer.module.eval()(x).numpy()
+    found = results(compiled(quantizer, numbers), x)
+    assert np.abs(found - seen).mean() < share * np.abs(found - real).mean()
+
+
+def test_a_quantizer_goes_on_from_its_state() -> None:
+    first, other = trained(FakeQuantizer(net(), IMAGE)), FakeQuantizer(net(), IMAGE)
+    other.load_state_dict(first.state_dict())
+    x = images(4)
+    with torch.no_grad():
+        assert torch.equal(first(x), other.eval()(x))
+    assert first.ranges() == other.ranges()
+
+
+def test_ranges_are_moving_averages_until_they_are_frozen() -> None:
+    quantizer = FakeQuantizer(net(), IMAGE).train()
+    first, second = images(8, 1), images(8, 2)
+    quantizer(first)
+    quantizer(second)
+    low = MOMENTUM * float(first.min()) + (1 - MOMENTUM) * float(second.min())
+    assert quantizer.ranges()["x"].low == pytest.approx(low)
+    quantizer.freeze()
+    before = copy.deepcopy(quantizer.state_dict())
+    quantizer(images(8, 3))
+    after = quantizer.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nothing_is_rounded_before_the_start() -> None:
+    quantizer = FakeQuantizer(net(), IMAGE, start=2)
+    x = images(8)
+    rounded = []
+    for _ in range(3):
+        quantizer.train()(x)
+        with torch.no_grad():
+            rounded.append(not torch.allclose(quantizer.eval()(x), quantizer.module(x), 1e-4))
+    assert rounded == [False, True, True]
+
+
+def test_ranges_before_any_training() -> None:
+    with pytest.raises(UsageError, match="no ranges have been observed"):
+        FakeQuantizer(net(), IMAGE).ranges()
+
+
+def test_weights_that_are_computed_from_parameters() -> None:
+    module = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
+    with pytest.raises(UsageError, match="computed from parameters"):
+        FakeQuantizer(module, (torch.zeros(1, 4),))
+
+
+def test_ranges_in_a_file(tmp_path: Path) -> None:
+    quantizer = trained(FakeQuantizer(net(), IMAGE), 3)
+    write_ranges(quantizer.ranges(), tmp_path / "ranges.json")
+    ranges = read_ranges(tmp_path / "ranges.json")
+    assert ranges == quantizer.ranges()
+    graph = irprune.load(quantizer.module, IMAGE)
+    with pytest.raises(UsageError, match="there are no ranges of 1 of its activations"):
+        compile_tflite(graph, ranges={n: r for n, r in ranges.items() if n != "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "is not JSON"),
+        ("{}", "has no ranges"),
+        ('{"kind": "irprune ranges", "ranges": {"x": [1, 0]}}', "'x' is no pair of numbers"),
+        ('{"kind": "irprune ranges", "ranges": {"x": [0, Infinity]}}', "'x' is no pair"),
+    ],
+)
+def test_a_file_of_something_else(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "ranges.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_ranges(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_ranges(tmp_path / "ranges.json")
