@@ -21,7 +21,7 @@ from irprune.backends.tflite.table import has_kernel
 from irprune.budget import Budget
 from irprune.frontends.load import load
 from irprune.frontends.samples import read_samples
-from irprune.frontends.tflite import TFLiteModel, read_tflite, read_tflite_file
+from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Array, DType, Shape, dims
@@ -83,7 +83,7 @@ class Compiled:
     Attributes:
         data: the TFLite file.
         model: what the file says of itself, as it is read back.
-        memory: the best order, in which the file is, and its arena.
+        memory: the best order, in which the file is, and its arena, unpacked weights in it.
         reals: the nodes that compute on reals in a quantized model.
         errors: the quantization error of every layer; empty for a model that was not quantized.
         plain: the file as it is without compression; None where none was asked for.
@@ -110,8 +110,6 @@ class Compiled:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
         best = self.memory.arena.size
         spare = f" ({best:,} with a plan in the file)" if best < self.footprint.head else ""
-        if self.packed:
-            spare = ", weights that it unpacks among them"
         needs = (
             ("SRAM", self.footprint.head, budget.sram, spare),
             ("flash", len(self.data), budget.flash, ""),
@@ -167,21 +165,22 @@ def compile_tflite(
         kept = on_reals(final)
         errors = quantization_error(reals, final, given[:COMPARED])
     final = run(final, REALS)
-    data, plain = write_tflite(final), None
-    memory = memory_of(
-        read_tflite(data, graph.name), Precision.MODEL, time_limit=options.time_limit
-    )
+    data, memory = _scheduled(write_tflite(final), graph.name, options)
+    plain = None
     if options.compress is not None:
-        plain = _planned(data, memory, options)
-        data = write_tflite(final, pack=True)
-    data = _planned(data, memory, options)
+        plain, packed = data, write_tflite(final, pack=True)
+        data, memory = _scheduled(packed, graph.name, options)
     return Compiled(data, read_tflite_file(data, graph.name), memory, kept, errors, plain)
 
 
-def _planned(data: bytes, memory: Memory, options: CompileOptions) -> bytes:
-    """A file in the best order, with a plan where one is asked for."""
+def _scheduled(data: bytes, name: str, options: CompileOptions) -> tuple[bytes, Memory]:
+    """A file in the best order, with a plan where one is asked for, and its memory."""
+    model = read_tflite_file(data, name)
+    memory = memory_of(
+        model.graph, Precision.MODEL, scratch=model.scratch, time_limit=options.time_limit
+    )
     offsets = memory.arena.offsets if options.plan else None
-    return scheduled(data, read_tflite_file(data), memory.schedule.order, offsets)
+    return scheduled(data, model, memory.schedule.order, offsets), memory
 
 
 def compile_model(

@@ -81,7 +81,7 @@ def memory_plan(
         model: the model.
         order: operators of the file, as they will run.
         offsets: bytes from the start of the arena for each buffer of the graph, in the numbering
-            of ``liveness.buffers``.
+            of ``liveness.buffers``; behind them those of ``model.scratch``, if they are known.
 
     Raises:
         InvalidPlan: the offsets let tensors overlap that are needed at once, as they may where
@@ -89,4 +89,6 @@ def memory_plan(
     """
     index = buffers(model.graph)
     placed = {t: offsets[index[value]] for value, t in model.tensors.items() if value in index}
+    own = len(set(index.values()))
+    placed |= dict(zip(model.unpacked, offsets[own:], strict=False))
     return fill_plan(model.runtime, placed, order)

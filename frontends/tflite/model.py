@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from irprune.frontends.tflite.call import Scope
+from irprune.frontends.tflite.compression import DECODE
 from irprune.frontends.tflite.file import ModelFile, Operator
 from irprune.ir.errors import InvalidModel
 from irprune.ir.graph import Graph, Node, Value
@@ -25,6 +26,8 @@ class TFLiteModel:
         runtime: the file's own tensors and operators. Some may be in no graph: shape arithmetic
             that was done on reading runs on the device all the same.
         plan: the memory plan in the file; None where it has none.
+        unpacked: the file's index of each tensor of weights that the device unpacks, and the
+            position of the node that reads it.
     """
 
     graph: Graph
@@ -32,6 +35,12 @@ class TFLiteModel:
     operators: tuple[int, ...]
     runtime: RuntimeModel
     plan: tuple[int, ...] | None
+    unpacked: Mapping[int, int]
+
+    @property
+    def scratch(self) -> tuple[tuple[int, Bytes], ...]:
+        """The nodes that read what is unpacked, and bytes of it, for ``memory_of``."""
+        return tuple((at, self.runtime.sizes[tensor]) for tensor, at in self.unpacked.items())
 
 
 def tflite_model(graph: Graph, scope: Scope) -> TFLiteModel:
@@ -53,7 +62,23 @@ def tflite_model(graph: Graph, scope: Scope) -> TFLiteModel:
         operators=operators,
         runtime=_runtime(file, operators, graph.nodes),
         plan=file.plan,
+        unpacked=_unpacked(file, operators),
     )
+
+
+def _unpacked(file: ModelFile, operators: Sequence[int]) -> Mapping[int, int]:
+    made = {
+        tensor
+        for operator in file.operators
+        if operator.kind == f"CUSTOM {DECODE}"
+        for tensor in operator.outputs
+    }
+    return {
+        tensor: node
+        for node, at in enumerate(operators)
+        for tensor in file.operators[at].inputs
+        if tensor in made
+    }
 
 
 def _check_size(file: ModelFile, index: int, value: Value) -> None:

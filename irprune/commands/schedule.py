@@ -59,6 +59,7 @@ def schedule(
             source.graph,
             precision(as_) or source.precision,
             exclude_inputs=exclude_inputs,
+            scratch=() if source.tflite is None else source.tflite.scratch,
             time_limit=time_limit,
         )
     planned = None if plan else source.planned

@@ -106,10 +106,10 @@ def _summary(compiled: Compiled) -> Table:
         table.add_row("  without compression", f"{len(compiled.plain):,}", saved)
     constants = _constants(compiled)
     table.add_row("  constants", f"{constants:,}", in_kib(constants))
-    table.add_row("activations, placed best", f"{arena:,}", in_kib(arena))
+    head = "activations, unpacked weights" if compiled.packed else "activations"
+    table.add_row(f"{head}, placed best", f"{arena:,}", in_kib(arena))
     taken = compiled.footprint
     table.add_row("TFLite-Micro's arena", f"{taken.total:,}", in_kib(taken.total))
-    head = "activations, unpacked weights" if compiled.packed else "activations"
     table.add_row(f"  head: {head}", f"{taken.head:,}", in_kib(taken.head))
     if compiled.plain is not None:
         before = footprint(compiled.plain).head

@@ -10,7 +10,7 @@ read later and is no graph output.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from irprune.ir.analysis import analysis
@@ -121,6 +121,20 @@ def memory_model(
         sizes = [Bytes(0) if at in inputs else size for at, size in enumerate(sizes)]
     outputs = frozenset(index[value] for value in graph.outputs if value in index)
     return MemoryModel(tuple(sizes), inputs, outputs, _steps(graph, index))
+
+
+def with_scratch(model: MemoryModel, scratch: Sequence[tuple[int, Bytes]]) -> MemoryModel:
+    """A memory model whose steps need further buffers, each while its step runs.
+
+    Args:
+        model: the memory model.
+        scratch: the step and the size of each; their indices follow those of the model.
+    """
+    steps, count = list(model.steps), len(model.sizes)
+    for buffer, (at, _) in enumerate(scratch, count):
+        steps[at] = replace(steps[at], makes=(*steps[at].makes, buffer))
+    sizes = (*model.sizes, *(size for _, size in scratch))
+    return MemoryModel(sizes, model.inputs, model.outputs, tuple(steps))
 
 
 def timeline(model: MemoryModel, order: Sequence[int] | None = None) -> Timeline:

@@ -16,9 +16,10 @@ from irprune.passes.analysis.liveness import (
     buffers,
     memory_model,
     timeline,
+    with_scratch,
 )
 from irprune.passes.analysis.placement import placement
-from irprune.passes.analysis.schedule import Schedule, schedule
+from irprune.passes.analysis.schedule import Schedule, best_order, schedule
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Memory:
         precision: how wide its numbers are.
         schedule: the best order.
         given_peak: bytes that the given order needs.
-        model: buffers and steps of ``graph``.
+        model: buffers and steps of ``graph``; behind the buffers of its values those of scratch.
         timeline: which buffers are in memory at each step of the best order.
         arena: a place for each buffer.
+        scratch: nodes that need more than their operands and results while they run, and what.
     """
 
     graph: Graph
@@ -42,6 +44,7 @@ class Memory:
     model: MemoryModel
     timeline: Timeline
     arena: Arena
+    scratch: Sequence[tuple[int, Bytes]] = ()
 
     @cached_property
     def nodes(self) -> Sequence[Node]:
@@ -54,7 +57,8 @@ class Memory:
         first: dict[int, Value] = {}
         for value, buffer in buffers(self.graph).items():
             first.setdefault(buffer, value)
-        return [first[buffer].name for buffer in range(len(first))]
+        own = [first[buffer].name for buffer in range(len(first))]
+        return own + [f"weights of {self.graph.nodes[at].name}" for at, _ in self.scratch]
 
     @cached_property
     def lifetimes(self) -> Sequence[tuple[int, int]]:
@@ -75,6 +79,7 @@ def memory_of(
     precision: Precision,
     *,
     exclude_inputs: bool = False,
+    scratch: Sequence[tuple[int, Bytes]] = (),
     time_limit: float = 10.0,
 ) -> Memory:
     """The best order of a graph and a place for every buffer.
@@ -83,10 +88,15 @@ def memory_of(
         graph: the graph, in the form that would be deployed.
         precision: how wide its numbers are.
         exclude_inputs: count graph inputs as no memory at all.
+        scratch: positions of nodes that unpack weights, and bytes of those; one for each.
         time_limit: seconds for the order, and again for the places.
     """
-    found = schedule(graph, precision, exclude_inputs=exclude_inputs, time_limit=time_limit)
     model = memory_model(graph, precision, exclude_inputs=exclude_inputs)
+    if scratch:
+        model = with_scratch(model, scratch)
+        found = best_order(model, time_limit=time_limit)
+    else:
+        found = schedule(graph, precision, exclude_inputs=exclude_inputs, time_limit=time_limit)
     found, arena = placement(model, found, time_limit=time_limit)
     return Memory(
         graph=graph,
@@ -96,4 +106,5 @@ def memory_of(
         model=model,
         timeline=timeline(model, found.order),
         arena=arena,
+        scratch=scratch,
     )
