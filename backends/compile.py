@@ -12,8 +12,8 @@ import numpy as np
 
 from irprune.backends.c_array import c_array
 from irprune.backends.files import expect_writable, write_atomically
-from irprune.backends.ranges import read_ranges
 from irprune.backends.layouts import has_channels_last
+from irprune.backends.ranges import read_ranges
 from irprune.backends.tflite import scheduled, write_tflite
 from irprune.backends.tflite.compression import Packed, packed_tensors
 from irprune.backends.tflite.footprint import Footprint, footprint

@@ -23,6 +23,13 @@ def expect_output(path: Path, source: str, *, force: bool = False) -> None:
     expect_writable(path, source=Path(source), force=force)
 
 
+def expect_plan(path: Path, output: Path, source: str) -> None:
+    """Raise UsageError where a plan cannot be written there, beside the model that it makes."""
+    expect_writable(path, source=Path(source))
+    if path.absolute() == output.absolute():
+        raise UsageError("--output and --save-plan name the same file", where=str(output))
+
+
 def write_pruned(graph: Graph, path: Path, source: str, *, force: bool = False) -> None:
     """Write a graph as an ONNX file, or as the TFLite file that it was.
 

@@ -9,7 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
+    from irprune.backends.compile import (
+        Compiled,
+        CompileOptions,
+        Compression,
+        Numbers,
+        compile_tflite,
+    )
     from irprune.backends.onnx import to_onnx, write_onnx
     from irprune.backends.pruned import read_plan, write_plan
     from irprune.backends.reference import run
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from irprune.ir.errors import IrpruneError
     from irprune.ir.graph import Graph, Node, Value
     from irprune.ir.parser import parse
-    from irprune.ir.plan import Plan
+    from irprune.ir.plan import Mask, Plan
     from irprune.ir.printer import show
     from irprune.ir.verify import verify
     from irprune.passes.analysis.arena import Arena, arena, check_arena
@@ -33,7 +39,9 @@ if TYPE_CHECKING:
     from irprune.passes.analysis.salience import Salience
     from irprune.passes.analysis.schedule import Schedule, schedule
     from irprune.passes.one_shot import PruneOptions, plan_for_budget, plan_for_ratio
+    from irprune.passes.one_shot_sparsity import plan_for_size, plan_for_sparsity
     from irprune.passes.pipeline import deployed
+    from irprune.passes.rewrite.apply_sparsity import apply_sparsity
     from irprune.passes.rewrite.apply_widths import apply_widths
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
@@ -46,12 +54,14 @@ _HOMES = {
     "Builder": "irprune.ir.build",
     "CompileOptions": "irprune.backends.compile",
     "Compiled": "irprune.backends.compile",
+    "Compression": "irprune.backends.compile",
     "CostModel": "irprune.passes.analysis.cost_model",
     "DEVICES": "irprune.devices",
     "Device": "irprune.devices",
     "Graph": "irprune.ir.graph",
     "Group": "irprune.passes.analysis.channels",
     "IrpruneError": "irprune.ir.errors",
+    "Mask": "irprune.ir.plan",
     "Node": "irprune.ir.graph",
     "Numbers": "irprune.backends.compile",
     "PeakModel": "irprune.passes.analysis.peak_model",
@@ -65,6 +75,7 @@ _HOMES = {
     "WidthOptions": "irprune.training.width_pruner",
     "WidthPruner": "irprune.training.width_pruner",
     "analyze": "irprune.report.report",
+    "apply_sparsity": "irprune.passes.rewrite.apply_sparsity",
     "apply_to_module": "irprune.training.apply",
     "apply_to_optimizer": "irprune.training.apply",
     "apply_widths": "irprune.passes.rewrite.apply_widths",
@@ -79,6 +90,8 @@ _HOMES = {
     "parse": "irprune.ir.parser",
     "plan_for_budget": "irprune.passes.one_shot",
     "plan_for_ratio": "irprune.passes.one_shot",
+    "plan_for_size": "irprune.passes.one_shot_sparsity",
+    "plan_for_sparsity": "irprune.passes.one_shot_sparsity",
     "read_plan": "irprune.backends.pruned",
     "reorder": "irprune.passes.rewrite.reorder",
     "run": "irprune.backends.reference",
@@ -98,11 +111,13 @@ __all__ = [
     "Builder",
     "CompileOptions",
     "Compiled",
+    "Compression",
     "CostModel",
     "Device",
     "Graph",
     "Group",
     "IrpruneError",
+    "Mask",
     "Node",
     "Numbers",
     "PeakModel",
@@ -116,6 +131,7 @@ __all__ = [
     "WidthOptions",
     "WidthPruner",
     "analyze",
+    "apply_sparsity",
     "apply_to_module",
     "apply_to_optimizer",
     "apply_widths",
@@ -130,6 +146,8 @@ __all__ = [
     "parse",
     "plan_for_budget",
     "plan_for_ratio",
+    "plan_for_size",
+    "plan_for_sparsity",
     "read_plan",
     "reorder",
     "run",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from irprune.backends.tflite.flatbuffer import Front, Table, number, target
+from irprune.frontends.tflite import read_tflite
 from irprune.frontends.tflite.file import IDENTIFIER, MAX_BYTES, ModelFile
 from irprune.frontends.tflite.plan import PLAN_NAME, plan_content
 from irprune.ir.errors import InvalidModel, InvalidPlan, UnsupportedOp, UsageError
+from irprune.ir.graph import Graph, Value
+from irprune.ir.types import Array
 
 ALIGNMENT = 64
 """Bytes to which what moves stays aligned: the schema asks for 16, caches like 64."""
@@ -81,6 +87,48 @@ def with_plan(data: bytes, offsets: Sequence[int]) -> bytes:
     if len(edited) > MAX_BYTES:
         raise InvalidModel(f"would have more than {MAX_BYTES} bytes with a plan")
     return edited
+
+
+def with_constants(data: bytes, graph: Graph, constants: Mapping[Value, Array]) -> bytes:
+    """A TFLite file in which constants have other elements, and all else is as it was.
+
+    Args:
+        data: the file.
+        graph: what ``read_tflite`` makes of these very bytes.
+        constants: the arrays of the graph's constants, of their types.
+
+    Raises:
+        UnsupportedOp: the file keeps a constant that changes in another form, compressed or in
+            half precision, or shares its bytes with what does not change likewise.
+    """
+    edited = bytearray(data)
+    start, end = byte_bounds(np.frombuffer(data, np.uint8))
+    for value, array in constants.items():
+        old = graph.constants[value]
+        if array is old:
+            continue
+        first, last = byte_bounds(old)
+        if not start <= first <= last <= end:
+            raise UnsupportedOp(
+                f"keeps '{value.name}' in another form, compressed or in half precision",
+                hint="edit the model that it was made from",
+            )
+        # The old array is a view of the file: the same view of the copy takes the new elements.
+        place: Array = np.ndarray(old.shape, old.dtype, edited, first - start, old.strides)
+        place[...] = array
+    _check_constants(bytes(edited), constants)
+    return bytes(edited)
+
+
+def _check_constants(data: bytes, constants: Mapping[Value, Array]) -> None:
+    """Raise UnsupportedOp unless a file has these constants."""
+    found = read_tflite(data).constants
+    for (value, wanted), array in zip(constants.items(), found.values(), strict=True):
+        if not np.array_equal(wanted, array):
+            raise UnsupportedOp(
+                f"shares the bytes of '{value.name}' with a constant that does not change likewise",
+                hint="write the model without shared buffers",
+            )
 
 
 def _check_order(file: ModelFile, order: Sequence[int]) -> None:

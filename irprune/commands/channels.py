@@ -83,11 +83,11 @@ def prune(
     """
     if sum(given is not None for given in (ratio, budget, plan)) != 1:
         raise UsageError("wants one of --ratio, --budget and --plan")
-    from irprune.backends.files import expect_writable
-    from irprune.backends.pruned import expect_output, write_plan, write_pruned
+    from irprune.backends.pruned import expect_output, expect_plan, write_plan, write_pruned
     from irprune.frontends.load import load
     from irprune.passes.analysis import salience as saliences
     from irprune.passes.one_shot import PruneOptions
+    from irprune.passes.rewrite.apply_sparsity import apply_sparsity
     from irprune.passes.rewrite.apply_widths import apply_widths
     from irprune.report.pruned import comparison, comparison_as_json, print_comparison
     from irprune.report.terminal import console, working
@@ -97,9 +97,7 @@ def prune(
     if plan is not None and chosen != (Salience.l2, Over.max, 1, 0, None):
         raise UsageError("a plan says what stays: drop --ignore, --salience and the like")
     if save_plan is not None:
-        expect_writable(save_plan, source=Path(model))
-        if save_plan.absolute() == output.absolute():
-            raise UsageError("--output and --save-plan name the same file", where=str(output))
+        expect_plan(save_plan, output, model)
     options = PruneOptions(
         salience=saliences.Salience(salience),
         over=saliences.Over(over),
@@ -111,7 +109,7 @@ def prune(
     with working(f"{model}: pruning"):
         graph = load(model, shapes=shapes(shape))
         decided = _decided(graph, ratio, budget, plan, options)
-        smaller = apply_widths(graph, decided)
+        smaller = apply_widths(apply_sparsity(graph, decided), decided)
         found = comparison(graph, smaller, decided, options.precision)
         write_pruned(smaller, output, model, force=force)
     if save_plan is not None:

@@ -1,45 +1,93 @@
-"""What is decided about a graph, as data: which channels stay. Rewrites carry it out."""
+"""What is decided about a graph, as data: which channels and weights stay. Rewrites do it."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import numpy as np
 
 from irprune.ir.analysis import analysis
 from irprune.ir.errors import InvalidPlan
 from irprune.ir.graph import Graph, values
 from irprune.ir.printer import expression
+from irprune.ir.types import Array, Shape, dims
 
-VERSION = 1
-"""Of the JSON form; it changes where an older reader would misunderstand a newer file."""
+VERSION = 2
+"""Of the JSON form; it changes where an older reader would misunderstand a newer file.
+
+2 are plans with masks; without, they are written as 1.
+"""
 
 _KIND = "irprune plan"
 
 
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which weights of a tensor stay.
+
+    Attributes:
+        shape: the tensor's.
+        bits: one for each element, set where it stays, the first in the highest bit of a byte.
+    """
+
+    shape: Shape
+    bits: bytes
+
+    def __post_init__(self) -> None:
+        elements = math.prod(self.shape)
+        if min(self.shape, default=0) < 0 or len(self.bits) != math.ceil(elements / 8):
+            raise InvalidPlan(f"{len(self.bits)} bytes are no mask of {dims(self.shape)}")
+
+    @staticmethod
+    def of(stays: Array) -> Mask:
+        """The mask of an array that is True where an element stays."""
+        return Mask(tuple(stays.shape), np.packbits(stays).tobytes())
+
+    @property
+    def stays(self) -> Array:
+        """The array that is True where an element stays."""
+        bits = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=math.prod(self.shape))
+        return bits.astype(bool).reshape(self.shape)
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The channels that stay in a graph.
+    """The channels and weights that stay in a graph.
 
     Attributes:
         graph: the ``fingerprint`` of the graph it is for.
         kept: of each channel group (``passes.analysis.channels``) that loses some, by its name, the
             indices that stay, sorted, counted at the group's place.
+        masks: of each constant that loses single weights, by its name, which stay. They are of the
+            whole constant, channels that go among them.
     """
 
     graph: str
-    kept: Mapping[str, tuple[int, ...]]
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kept = {name: tuple(indices) for name, indices in self.kept.items()}
         object.__setattr__(self, "kept", MappingProxyType(kept))
+        object.__setattr__(self, "masks", MappingProxyType(dict(self.masks)))
 
     def dumps(self) -> str:
-        """The plan as JSON, which ``loads`` reads back."""
+        """The plan as JSON, which ``loads`` reads back; bits of masks are in base 64."""
         kept = {name: list(indices) for name, indices in self.kept.items()}
-        document = {"kind": _KIND, "version": VERSION, "graph": self.graph, "kept": kept}
+        version = VERSION if self.masks else 1
+        document = {"kind": _KIND, "version": version, "graph": self.graph, "kept": kept}
+        if self.masks:
+            document["masks"] = {
+                name: {"shape": list(mask.shape), "bits": base64.b64encode(mask.bits).decode()}
+                for name, mask in self.masks.items()
+            }
         return json.dumps(document, indent=1) + "\n"
 
 
@@ -62,9 +110,23 @@ def loads(text: str) -> Plan:
             for name, indices in kept.items():
                 if not _are_indices(indices):
                     raise InvalidPlan(f"channels of '{name}' are no list of whole numbers")
-            return Plan(graph, kept)
+            masks = document.get("masks", {})
+            if not isinstance(masks, dict):
+                raise InvalidPlan("its masks have no names")
+            return Plan(graph, kept, {name: _mask(name, found) for name, found in masks.items()})
         case _:
             raise InvalidPlan("is no plan of irprune", hint="write it with irprune")
+
+
+def _mask(name: str, document: object) -> Mask:
+    match document:
+        case {"shape": list(shape), "bits": str(bits)} if _are_indices(shape):
+            try:
+                return Mask(tuple(shape), base64.b64decode(bits, validate=True))
+            except (binascii.Error, InvalidPlan) as error:
+                raise InvalidPlan(f"the mask of '{name}' is damaged: {error}") from None
+        case _:
+            raise InvalidPlan(f"the mask of '{name}' is no shape with bits")
 
 
 def _are_indices(items: object) -> bool:
