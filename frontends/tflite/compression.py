@@ -43,11 +43,10 @@ def packed(array: Array, zero_point: int = 0) -> tuple[Array, Array]:
         zero_point: the integer that stands for zero.
 
     Returns:
-        Two arrays of bytes. A real number is zero only as all zero bits: -0.0 is kept.
+        Two arrays of bytes. Reals that are -0.0, as products with masks are, come back as 0.0:
+        sums of products, which begin at 0.0, are the same with either.
     """
     flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype.kind == "f":
-        flat = flat.view(f"i{flat.itemsize}")
     present = flat != zero_point
     header = np.zeros(HEADER, np.uint8)
     header[0] = PRUNED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import math
@@ -123,7 +122,7 @@ def _mask(name: str, document: object) -> Mask:
         case {"shape": list(shape), "bits": str(bits)} if _are_indices(shape):
             try:
                 return Mask(tuple(shape), base64.b64decode(bits, validate=True))
-            except (binascii.Error, InvalidPlan) as error:
+            except (ValueError, InvalidPlan) as error:
                 raise InvalidPlan(f"the mask of '{name}' is damaged: {error}") from None
         case _:
             raise InvalidPlan(f"the mask of '{name}' is no shape with bits")
