@@ -110,6 +110,8 @@ class Compiled:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
         best = self.memory.arena.size
         spare = f" ({best:,} with a plan in the file)" if best < self.footprint.head else ""
+        if self.packed and self.plain is not None:
+            spare = f" ({footprint(self.plain).head:,} without compression)"
         needs = (
             ("SRAM", self.footprint.head, budget.sram, spare),
             ("flash", len(self.data), budget.flash, ""),

@@ -95,6 +95,8 @@ def test_a_budget_of_flash_is_met(shared: Path, tmp_path: Path) -> None:
     done("compile", sparse, "-o", packed, "--compress", "prune", "--flash", "50KB")
     assert packed.stat().st_size == found["flash"] > 50_000 - 200
     assert 0.5 < found["sparsity"] < 0.8
+    table = done("compile", source, "-o", tmp_path / "dense.tflite", "--compress", "prune")
+    assert "No weights are smaller without their zeros" in table
     short = irprune("compile", sparse, "-o", packed, "--flash", "50KB", "--force")
     assert short.returncode == 1
 

@@ -26,6 +26,8 @@ def print_compiled(out: Console, compiled: Compiled, *, per_layer: bool) -> None
     print_titled(out, name, _summary(compiled))
     if compiled.packed:
         print_titled(out, f"{name}, weights without zeros", _packed(compiled.packed))
+    elif compiled.plain is not None:
+        out.print("No weights are smaller without their zeros: make more (irprune sparsify).")
     if compiled.errors:
         worst = sorted(compiled.errors, key=lambda error: error.sqnr)[:WORST]
         shown = compiled.errors if per_layer else worst

@@ -13,12 +13,13 @@ from irprune.backends.compile import CompileOptions, Compression, Numbers, compi
 from irprune.backends.tflite import scheduled, write_tflite
 from irprune.backends.tflite.compression import packed_tensors
 from irprune.backends.tflite.footprint import footprint
+from irprune.budget import Budget
 from irprune.frontends.tflite import read_tflite, read_tflite_file
 from irprune.frontends.tflite.file import ModelFile, Operator
 from irprune.ir import ops
 from irprune.ir.build import Builder
 from irprune.ir.graph import Graph, Value
-from irprune.ir.types import Array
+from irprune.ir.types import Array, Bytes
 from irprune.passes.one_shot_sparsity import plan_for_sparsity
 from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from tests.rewrites import random_inputs
@@ -211,3 +212,16 @@ def test_plans_place_what_is_unpacked(shared: Path, name: str) -> None:
     run = tflm(compiled.data, random_inputs(graph))
     assert run.head == compiled.memory.arena.size == compiled.footprint.head
     assert compiled.memory.arena.proven
+
+
+def test_a_budget_of_sram_says_what_compression_costs() -> None:
+    rng, b = np.random.default_rng(0), Builder("wide")
+    y = b.add(ops.Dense(), b.input("x", (1, 256)), b.constant("w", zeroed(rng, 64, 256)))
+    options = CompileOptions(Numbers.FLOAT, compress=Compression.PRUNE)
+    compiled = compile_tflite(b.finish([y]), (), options)
+    head = 4 * (256 + 64)
+    assert compiled.excess(Budget(sram=Bytes(40_000))) == (
+        f"needs {head + 4 * 256 * 64:,} bytes of SRAM ({head:,} without compression), "
+        "there are 40,000"
+    )
+    assert compiled.excess(Budget(sram=Bytes(80_000))) == ""
