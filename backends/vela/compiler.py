@@ -36,14 +36,12 @@ class Layer:
     Attributes:
         node: the node in the plain model.
         weights: its weights as encoded; 0 bytes of a node without.
-        scales: bytes of its biases and scales.
         cycles: an estimate of Vela's.
         macs: as Vela counts them.
     """
 
     node: Node
     weights: Exact
-    scales: Bytes
     cycles: int
     macs: Macs
 
@@ -144,15 +142,20 @@ def optimise(
         said = done.stdout.decode(errors="replace")
         if done.returncode != 0:
             raise UsageError(_failure(folder, done.returncode, said), where=model.graph.name)
-        report = json.loads((folder / "report.json").read_text())
-        optimised = (folder / "optimised.tflite").read_bytes()
+        return read_report(folder, model, accelerator, said)
+
+
+def read_report(folder: Path, model: TFLiteModel, accelerator: str, said: str) -> Optimised:
+    """What the worker has left in its folder, with what it has said."""
+    report = json.loads((folder / "report.json").read_text())
+    optimised = (folder / "optimised.tflite").read_bytes()
     nodes = dict(zip(model.operators, model.graph.nodes, strict=True))
     sources = {row["id"]: nodes.get(int(row["ext_key"])) for row in report["source"]}
-    rows: dict[Node, list[Row]] = {}
+    rows: dict[Node, list[Row]] = {node: [] for node in model.graph.nodes}
     for row in report["perf"]:
         node = sources.get(row["source_id"])
         if node is not None:
-            rows.setdefault(node, []).append(row)
+            rows[node].append(row)
     details = {row["id"]: row for row in report["perf_debug"]}
     return Optimised(
         accelerator=accelerator,
@@ -161,7 +164,9 @@ def optimise(
         read_only=Bytes(report["read_only"]),
         cycles=report["cycles"],
         layers=tuple(
-            _layer(node, found, details) for node, found in rows.items() if not _is_on_cpu(found)
+            _layer(node, found, details)
+            for node, found in rows.items()
+            if found and not _is_on_cpu(found)
         ),
         on_cpu=_on_cpu(rows, said),
     )
@@ -183,14 +188,10 @@ def _is_on_cpu(rows: Sequence[Row]) -> bool:
 
 def _layer(node: Node, rows: Sequence[Row], details: Mapping[str, Row]) -> Layer:
     """A node's figures; one may be several of the accelerator's operations."""
-
-    def total(column: str) -> int:
-        return sum(int(details.get(row["id"], {}).get(column) or 0) for row in rows)
-
+    weights = (details.get(row["id"], {}).get("weight_total_bytes") for row in rows)
     return Layer(
         node=node,
-        weights=Exact(total("weight_total_bytes")),
-        scales=Bytes(total("scales_total_bytes")),
+        weights=Exact(sum(int(taken or 0) for taken in weights)),
         cycles=sum(int(row["op_cycles"]) for row in rows),
         macs=Macs(sum(int(row["mac_count"]) for row in rows)),
     )

@@ -1,0 +1,83 @@
+"""Vela run on files: what it reports, and how it fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from irprune.backends.vela import accelerators, optimise
+from irprune.budget import Budget
+from irprune.frontends.tflite import TFLiteModel, read_tflite_file
+from irprune.ir.errors import UsageError
+from irprune.ir.types import Bytes
+from irprune.passes.analysis.entropy import Exact
+from tests.backends.vela.nets import Nets
+
+
+def read(path: Path) -> tuple[bytes, TFLiteModel]:
+    data = path.read_bytes()
+    return data, read_tflite_file(data, path.stem)
+
+
+def test_the_figures_are_those_of_the_command(shared: Path) -> None:
+    """Vela 5.2.0's own, from ``vela --verbose-weights --verbose-cycle-estimate``."""
+    report = optimise(*read(shared / "models" / "vww_96_int8.tflite"), "ethos-u55-128")
+    assert report.sram / 1024 == pytest.approx(72.73, abs=0.005)
+    assert report.read_only / 1024 == pytest.approx(74.22, abs=0.005)
+    assert report.weights.bytes / 1024 == pytest.approx(46.34, abs=0.005)
+    assert report.cycles == 220870
+    assert report.on_cpu == ()
+    assert len(report.layers) == 30  # 31 operators, of which the reshape is none any more
+    first = report.layers[0]
+    assert (first.node.name, first.weights) == ("CONV_2D#0", Exact(320))
+    assert report.excess(Budget(Bytes(74480), Bytes(len(report.data)))) == ""
+    assert report.excess(Budget(Bytes(70000))) == (
+        "needs 74,480 bytes of SRAM on ethos-u55-128, there are 70,000"
+    )
+
+
+def test_vela_keeps_to_less_memory_where_it_can(shared: Path) -> None:
+    data, model = read(shared / "models" / "vww_96_int8.tflite")
+    assert optimise(data, model, "ethos-u55-128", sram=50000).sram <= 50000
+
+
+@pytest.mark.parametrize("name", ["ethos-u65-512", "ethos-u85-256"])
+def test_other_accelerators(shared: Path, name: str) -> None:
+    report = optimise(*read(shared / "models" / "kws_ref_model.tflite"), name)
+    assert report.accelerator == name
+    assert {"Sram", "Dram"} <= report.memories.keys()
+    assert report.weights.bytes > 0
+    assert report.data[4:8] == b"TFL3"
+
+
+def test_an_unknown_accelerator(shared: Path) -> None:
+    assert {"ethos-u55-32", "ethos-u65-256", "ethos-u85-2048"} <= set(accelerators())
+    with pytest.raises(UsageError, match=r"no accelerator 'ethos-u99' .*ethos-u55-128, ethos-u55"):
+        optimise(*read(shared / "models" / "ad01_int8.tflite"), "ethos-u99")
+
+
+def test_vela_fails(tmp_path: Path) -> None:
+    """Its message, with the name that the operator's result has in our file, too."""
+    nets = Nets()
+    nets.unary("HARD_SWISH", dtype=np.int16)
+    data = nets.finish()
+    with pytest.raises(UsageError, match=r"^net: Vela: .*HARD_SWISH 't1' Does not have valid"):
+        optimise(data, read_tflite_file(data, "net"), "ethos-u55-128")
+
+
+def test_vela_crashes(shared: Path) -> None:
+    """It does so on a file that ends too early, and takes only its own process with it."""
+    data, model = read(shared / "models" / "kws_ref_model.tflite")
+    with pytest.raises(UsageError, match=r"Vela crashes \(SIG\w+\): Failed to load TfLite model"):
+        optimise(data[:5000], model, "ethos-u55-128")
+
+
+def test_vela_is_not_installed(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
+    for name in ("ethosu", "ethosu.vela", "ethosu.vela.architecture_features"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"ethos-u-vela is not installed .*irprune\[vela\]"):
+        accelerators()
