@@ -142,6 +142,30 @@ def _read_zoo(spec: str) -> Graph:
     return read_torch(module, example_inputs)
 
 
+def load_module(spec: str) -> tuple[Any, object]:
+    """A torch module to train, and its example inputs; None where they are not known.
+
+    Args:
+        spec: ``zoo:NAME?key=value&...``, with weights that torch's global generator decides, or
+            ``package.module:factory``, what gives a module or a module and its example inputs.
+
+    Raises:
+        UsageError: it is neither.
+        InvalidModel: a factory's code fails.
+    """
+    _require_torch(spec)
+    from irprune import zoo
+    from irprune.frontends.torch_export import made_module
+
+    if not spec.startswith("zoo:"):
+        return made_module(spec)
+    try:
+        name, parameters = zoo.parse_spec(spec.removeprefix("zoo:"))
+        return zoo.build(name, **parameters)
+    except ValueError as error:
+        raise UsageError(str(error), where=spec) from None
+
+
 def _require_torch(spec: str) -> None:
     if importlib.util.find_spec("torch") is None:
         raise UsageError("needs PyTorch", where=spec, hint="pip install 'irprune[torch]'")

@@ -1,13 +1,17 @@
-"""What a device has to give, and the units in which people write it."""
+"""What a device has to give and a model takes, and the units in which people write it."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from irprune.ir.errors import UsageError
 from irprune.ir.types import Bytes, Macs
+
+RESOURCES = ("sram", "flash", "macs")
+"""What is bounded."""
 
 _BYTES = {"": 1, "b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
 _COUNTS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -38,7 +42,7 @@ class Budget:
         found: dict[str, int] = {}
         for part in text.replace(",", " ").split():
             name, _, quantity = part.partition("=")
-            if name not in {f.name for f in fields(Budget)}:
+            if name not in RESOURCES:
                 raise UsageError(
                     f"budget has no resource '{name}'", hint="write sram=64KB flash=128KB macs=3M"
                 )
@@ -47,12 +51,54 @@ class Budget:
             found[name] = parse_count(quantity) if name == "macs" else parse_bytes(quantity)
         if not found:
             raise UsageError("budget is empty", hint="write sram=64KB flash=128KB macs=3M")
-        sram, flash, macs = (found.get(name) for name in ("sram", "flash", "macs"))
+        sram, flash, macs = (found.get(name) for name in RESOURCES)
         return Budget(
             None if sram is None else Bytes(sram),
             None if flash is None else Bytes(flash),
             None if macs is None else Macs(macs),
         )
+
+    def lowered(self, counted: Usage, taken: Usage, budget: Budget) -> Budget:
+        """Bounds to count with, where a model that was counted to keep these takes too much.
+
+        They are as much below what was counted as the budget is below what is taken, so that a
+        model is not made smaller than it has to be, whether the difference grows with it or not.
+
+        Args:
+            counted: what a model takes as it is counted.
+            taken: what it really takes.
+            budget: what it may take.
+        """
+        bounds = {}
+        for name in taken.beyond(budget):
+            count = getattr(counted, name)
+            nearer = count * getattr(budget, name) // getattr(taken, name)
+            bounds[name] = max(min(nearer, count - 1), 1)
+        return replace(self, **bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a model takes of a device.
+
+    Attributes:
+        sram: bytes of memory for activations.
+        flash: bytes of storage for the model.
+        macs: multiply-accumulates of one inference.
+    """
+
+    sram: Bytes
+    flash: Bytes
+    macs: Macs
+
+    def beyond(self, budget: Budget) -> Mapping[str, int]:
+        """How much more than the budget has it takes, of each resource of which it does."""
+        over = {
+            name: getattr(self, name) - bound
+            for name in RESOURCES
+            if (bound := getattr(budget, name)) is not None
+        }
+        return {name: extra for name, extra in over.items() if extra > 0}
 
 
 def parse_bytes(text: str) -> Bytes:

@@ -15,6 +15,7 @@ from irprune.commands.common import BAD_INPUT, INTERRUPTED, fail
 from irprune.commands.compile import compile_, verify
 from irprune.commands.schedule import schedule
 from irprune.commands.sparsify import sparsify
+from irprune.commands.train import train
 from irprune.ir.errors import IrpruneError
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (analyze, schedule, groups, prune, sparsify, compile_, verify, devices):
+for command in (analyze, schedule, groups, prune, train, sparsify, compile_, verify, devices):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -34,14 +34,25 @@ def read_factory(spec: str, shapes: Mapping[str, Shape]) -> Graph:
             ``forward``.
         InvalidType: a shape has more elements than a tensor may have.
     """
-    made = _called(spec)
-    module, example_inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(module, torch.nn.Module):
-        raise UsageError(f"gives {type(module).__name__}, not a torch module", where=spec)
+    module, example_inputs = made_module(spec)
     try:
         return read_torch(module, _inputs(module, example_inputs, shapes))
     except IrpruneError as error:
         raise error.at(spec) from error.__cause__
+
+
+def made_module(spec: str) -> tuple[torch.nn.Module, object]:
+    """The module that ``package.module:factory`` gives, and its example inputs or None.
+
+    Raises:
+        InvalidModel: the code fails, or there is no such factory.
+        UsageError: it gives something else.
+    """
+    made = called(spec)
+    module, example_inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"gives {type(module).__name__}, not a torch module", where=spec)
+    return module, example_inputs
 
 
 def _inputs(
@@ -83,7 +94,13 @@ def _tensor(name: str, shape: Shape, example: object) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype)  # nobody reads it: no memory is really taken
 
 
-def _called(spec: str) -> object:
+def called(spec: str) -> object:
+    """What ``package.module:factory`` gives when called; it is also found in the current folder.
+
+    Raises:
+        InvalidModel: the code fails, or there is no such factory.
+        UsageError: that is no name of one.
+    """
     module_name, _, attribute = spec.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise UsageError("no such file", where=spec, hint="check the path")

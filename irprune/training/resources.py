@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from irprune.budget import Budget
+from irprune.budget import Budget, Usage
 from irprune.ir.types import Array
 from irprune.passes.analysis.cost_model import CostModel
 
@@ -50,6 +50,17 @@ class ResourceLoss:
     budget: Budget
     scalarization: Scalarization = Scalarization.RANDOM
     peak: Peak = Peak.PRECISE
+
+    def lowered(self, widths: Array, taken: Usage, budget: Budget) -> ResourceLoss:
+        """The same with lower bounds, where these widths keep them and yet take too much.
+
+        Args:
+            widths: (groups,) whole widths.
+            taken: what they really take.
+            budget: what they may take.
+        """
+        lower = self.budget.lowered(self.costs.usage(widths), taken, budget)
+        return replace(self, budget=lower)
 
     def ratios(self, widths: Any) -> dict[str, Any]:
         """What is taken of each resource that is bounded, over its bound."""

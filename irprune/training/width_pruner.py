@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from irprune.budget import Budget
+from irprune.budget import Budget, Usage
 from irprune.frontends.torch_export import foreign_code
 from irprune.ir.errors import InvalidModel, UsageError
+from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Array
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.one_shot import expect_reachable
+from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import apply_to_module, apply_to_optimizer
 from irprune.training.gates import Gates
 from irprune.training.resources import Peak, ResourceLoss, Scalarization
@@ -30,6 +32,8 @@ M = TypeVar("M", bound=nn.Module)
 Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 Loss = Callable[[Any, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
+Check = Callable[[Graph], Usage]
+"""What a model takes on the device, where that is known better than by counting."""
 
 
 class Feedback(Enum):
@@ -90,6 +94,9 @@ class WidthPruner(Generic[M]):
         validation: held-out batches of inputs and targets, which are kept.
         loss: the task's loss, of the module's outputs and the targets.
         options: how widths are learned.
+        check: what a graph really takes (``backends.usage.compiled_usage``). It is asked once the
+            widths meet the budget by irprune's counting; what they are found to take more is left
+            aside, and they shrink on.
 
     Attributes:
         multipliers: (groups,), the share of channels that each group keeps.
@@ -109,6 +116,7 @@ class WidthPruner(Generic[M]):
         *,
         loss: Loss = F.cross_entropy,
         options: WidthOptions = WidthOptions(),
+        check: Check | None = None,
     ) -> None:
         self._model = model
         self._example_inputs = example_inputs
@@ -118,9 +126,12 @@ class WidthPruner(Generic[M]):
         self._gates = Gates(model, example_inputs)
         costs = CostModel(self._gates.graph, options.precision)
         self._most = costs.widths
+        self._budget = budget
+        self._check = check
         self._resources = ResourceLoss(costs, budget, options.scalarization, options.peak)
         try:
             expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
+            self._expect_reachable()
             self._expect_validation()
         except UsageError:
             self._gates.remove()
@@ -130,7 +141,7 @@ class WidthPruner(Generic[M]):
         self._generator = torch.Generator().manual_seed(options.seed)
         self._steps = self._updates = 0
         self._frozen = False
-        self.met = not self._resources.violated(self.widths)
+        self.met = self._fits()
 
     @property
     def multipliers(self) -> Tensor:
@@ -144,14 +155,14 @@ class WidthPruner(Generic[M]):
         return np.array([kept_count(share, most) for share, most in pairs])
 
     @property
+    def usage(self) -> Usage:
+        """What a model of these widths takes, as irprune counts it."""
+        return self._resources.costs.usage(self.widths)
+
+    @property
     def plan(self) -> Plan:
         """The channels that the masks keep."""
-        kept = {}
-        for group, first in zip(self._gates.channels.free, self._gates.first, strict=True):
-            stays = self._gates.mask[first : first + group.width].bool().numpy()
-            if not stays.all():
-                kept[group.name] = tuple(sorted(group.indices[stays].ravel().tolist()))
-        return Plan(fingerprint(self._gates.graph), kept)
+        return self._plan(self._gates.mask)
 
     def step(self) -> None:
         """To be called after each step of the optimizer.
@@ -166,6 +177,7 @@ class WidthPruner(Generic[M]):
             if not self.met:
                 self._update_widths()
             self._update_masks()
+            self.met = self.met or self._fits()
 
     def freeze(self) -> None:
         """Let the masks stay as they are from now on."""
@@ -186,6 +198,7 @@ class WidthPruner(Generic[M]):
         """All that a pruner of the same model needs to go on as this one would."""
         return {
             "graph": fingerprint(self._gates.graph),
+            "bounds": astuple(self._resources.budget),
             "logs": self._logs.clone(),
             "mask": self._gates.mask.clone(),
             "alphas": self._alphas,
@@ -204,6 +217,7 @@ class WidthPruner(Generic[M]):
         """
         if state.get("graph") != fingerprint(self._gates.graph):
             raise UsageError("the state is of a pruner of another model")
+        self._resources = replace(self._resources, budget=Budget(*state["bounds"]))
         self._logs = state["logs"].clone()
         self._gates.set(state["mask"])
         self._alphas = state["alphas"]
@@ -228,7 +242,6 @@ class WidthPruner(Generic[M]):
             gradient[by_resources <= 0] = 0  # the focus on what is violated
         self._logs -= self._options.rate * gradient * self.multipliers
         self._updates += 1
-        self.met = not self._resources.violated(self.widths)
 
     def _resource_gradient(self) -> tuple[Tensor, float]:
         """The derivatives of the resource loss by the multipliers, and the loss."""
@@ -246,7 +259,8 @@ class WidthPruner(Generic[M]):
             loss = self._loss(self._model(x), y)
             (by_mask,) = torch.autograd.grad(loss, mask)
         self._model.train(was_training)
-        value = float(loss.detach())
+        by_mask = _mean_of_ranks(by_mask)
+        value = float(_mean_of_ranks(loss.detach().double()))
         if not math.isfinite(value) or not bool(torch.isfinite(by_mask).all()):
             raise UsageError(
                 f"the loss on held-out data is {value} at update {self._updates}",
@@ -271,6 +285,49 @@ class WidthPruner(Generic[M]):
             mask[at + order[:count]] = 1
         self._gates.set(mask)
 
+    def _plan(self, mask: Tensor) -> Plan:
+        """The channels that a mask keeps."""
+        kept = {}
+        for group, first in zip(self._gates.channels.free, self._gates.first, strict=True):
+            stays = mask[first : first + group.width].bool().numpy()
+            if not stays.all():
+                kept[group.name] = tuple(sorted(group.indices[stays].ravel().tolist()))
+        return Plan(fingerprint(self._gates.graph), kept)
+
+    def _usage(self, plan: Plan) -> Usage:
+        assert self._check is not None
+        return self._check(apply_widths(self._gates.graph, plan))
+
+    def _fits(self) -> bool:
+        """Whether the budget is met; where only the count meets it, its bounds are lowered."""
+        if self._resources.violated(self.widths):
+            return False
+        if self._check is None:
+            return True
+        taken, budget = self._usage(self.plan), self._budget
+        if self._options.peak is not Peak.PRECISE:
+            budget = replace(budget, sram=None)
+        self._resources = self._resources.lowered(self.widths, taken, budget)
+        return not taken.beyond(budget)
+
+    def _expect_reachable(self) -> None:
+        """Raise UsageError where not even the least widths meet the budget on the device."""
+        if self._check is None:
+            return
+        least = torch.zeros_like(self._gates.mask)
+        least[self._gates.first] = 1
+        usage = self._usage(self._plan(least))
+        short = [
+            f"{name} can fall to {getattr(usage, name):,} at the least, "
+            f"not to {getattr(self._budget, name):,}"
+            for name in usage.beyond(self._budget)
+        ]
+        if short:
+            raise UsageError(
+                f"no widths meet the budget on the device: {'; '.join(short)}",
+                where=type(self._model).__name__,
+            )
+
     def _expect_validation(self) -> None:
         if not self._validation:
             raise UsageError("there are no validation batches", hint="hold some data out")
@@ -285,3 +342,11 @@ class WidthPruner(Generic[M]):
             raise UsageError(error.what, where=where, hint="give (inputs, targets)") from error
         finally:
             self._model.train(was_training)
+
+
+def _mean_of_ranks(tensor: Tensor) -> Tensor:
+    """The mean over all processes that train one model, the same in each."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(tensor)
+        tensor /= distributed.get_world_size()
+    return tensor

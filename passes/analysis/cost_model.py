@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from irprune.budget import Usage
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value, values
 from irprune.ir.op import product
-from irprune.ir.types import Array
+from irprune.ir.types import Array, Bytes, Macs
 from irprune.passes.analysis.channels import Group, channels
 from irprune.passes.analysis.deployment import (
     Precision,
@@ -95,6 +96,14 @@ class CostModel:
             makes = [self._shape(value, widths) for value in node.outputs]
             total = total + node.op.macs(reads, makes)
         return total
+
+    def usage(self, widths: Array) -> Usage:
+        """All that is bounded, for one vector of whole widths."""
+        return Usage(
+            Bytes(int(self.peak(widths))),
+            Bytes(int(self.model_size(widths))),
+            Macs(int(self.macs(widths))),
+        )
 
     def model_size(self, widths: Any) -> Any:
         """Bytes of the constants."""

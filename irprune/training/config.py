@@ -1,0 +1,205 @@
+"""What a training run is told, from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from irprune.budget import Budget
+from irprune.ir.errors import UsageError
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Method(StrEnum):
+    """How a model gets within its budget."""
+
+    WIDTHS = "widths"
+    """Widths are learned in training (``WidthPruner``)."""
+    ONE_SHOT = "one-shot"
+    """Half of the way through training, the channels go that matter least."""
+    UNIFORM = "uniform"
+    """All layers are scaled alike, before training."""
+    NONE = "none"
+    """It stays as it is."""
+
+
+class Optimizer(StrEnum):
+    """What updates the weights."""
+
+    ADAMW = "adamw"
+    SGD = "sgd"
+    """With Nesterov's momentum of 0.9."""
+
+
+class MixedPrecision(StrEnum):
+    """In what a GPU computes."""
+
+    NO = "no"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+class Section(BaseModel):
+    """A part of the file, in which everything is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where the data are.
+
+    Attributes:
+        source: ``digits``, ``mnist``, ``cifar10``, or ``package.module:factory``.
+        path: the folder with the files of MNIST or CIFAR-10.
+        held_out: the share of the training data that widths are learned on.
+    """
+
+    source: str
+    path: Path | None = None
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Training(Section):
+    """How weights are trained.
+
+    Attributes:
+        epochs: in all, those with quantization among them.
+        batch: samples in a step, over all processes.
+        accumulate: parts of a batch that are computed one after another, to save memory.
+        optimizer: what updates the weights.
+        learning_rate: the largest one; it rises for a twentieth of the steps, then falls as a
+            cosine does.
+        weight_decay: of all parameters.
+        mixed_precision: in what a GPU computes.
+        checkpoint_every: the steps between two checkpoints.
+    """
+
+    epochs: Count
+    batch: Count = 128
+    accumulate: Count = 1
+    optimizer: Optimizer = Optimizer.ADAMW
+    learning_rate: Positive = 3e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    mixed_precision: MixedPrecision = MixedPrecision.NO
+    checkpoint_every: Count = 200
+
+
+class Pruning(Section):
+    """How widths are learned (``WidthOptions``).
+
+    Attributes:
+        every: the steps of training between two updates.
+        rate: how fast multipliers move.
+        start: the steps before the first update.
+        batches: held-out batches that are used in turn.
+        early_termination: whether training goes on with the small model once the budget is met.
+        feedback: which losses move the widths.
+        scalarization: how resources become one loss.
+        peak: which peak of memory counts.
+    """
+
+    every: Count = 20
+    rate: Positive = 1.0
+    start: NotNegative = 0
+    batches: Count = 16
+    early_termination: bool = False
+    feedback: str = "both"
+    scalarization: str = "random"
+    peak: str = "precise"
+
+
+class Quantization(Section):
+    """How weights get used to integers.
+
+    Attributes:
+        epochs: the last ones, with fake quantization; with none, ranges are calibrated.
+        start: of these, the steps that only observe ranges.
+        test_samples: the test samples that the compiled model is run on, in the runtime.
+    """
+
+    epochs: NotNegative = 1
+    start: NotNegative = 20
+    test_samples: Count = 1000
+
+
+class TrainConfig(Section):
+    """A training run.
+
+    Attributes:
+        model: ``zoo:NAME?key=value&...`` or ``package.module:factory``.
+        data: what it is trained on.
+        training: how.
+        budget: what the compiled model may take, as ``sram=16KB flash=32KB macs=2M``.
+        method: how it gets there.
+        pruning: how widths are learned.
+        quantization: how weights get used to integers.
+        seed: of all that is random.
+    """
+
+    model: str
+    data: Data
+    training: Training
+    budget: str | None = None
+    method: Method = Method.WIDTHS
+    pruning: Pruning = Pruning()
+    quantization: Quantization = Quantization()
+    seed: NotNegative = 0
+
+    @property
+    def limits(self) -> Budget:
+        """The budget as numbers; without bounds where there is none."""
+        return Budget() if self.budget is None else Budget.parse(self.budget)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The run that a file describes; its paths are relative to its folder.
+
+    Raises:
+        UsageError: it cannot be read, is no TOML, or says what makes no sense.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"is not TOML: {error}", where=str(path)) from None
+    try:
+        config = parse_config(document)
+    except UsageError as error:
+        raise error.at(str(path)) from None
+    if config.data.path is None:
+        return config
+    data = config.data.model_copy(update={"path": path.parent / config.data.path})
+    return config.model_copy(update={"data": data})
+
+
+def parse_config(document: dict[str, Any]) -> TrainConfig:
+    """The run that a document describes.
+
+    Raises:
+        UsageError: it says what makes no sense.
+    """
+    try:
+        config = TrainConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UsageError(f"{place}: {first['msg'].lower()}{more}", hint="see README.md") from None
+    if (config.method is Method.NONE) != (config.budget is None):
+        raise UsageError(
+            f"method '{config.method}' "
+            + ("takes no budget" if config.budget else "needs a budget, sram=16KB flash=32KB"),
+        )
+    if config.quantization.epochs > config.training.epochs:
+        raise UsageError("quantization.epochs are among training.epochs, of which there are fewer")
+    if config.training.batch % config.training.accumulate:
+        raise UsageError("training.accumulate does not divide training.batch")
+    return config

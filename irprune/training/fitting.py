@@ -1,0 +1,60 @@
+"""Plans that bring a model within a budget at once, for comparison with widths that are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from irprune.budget import Budget, Usage
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph
+from irprune.ir.plan import Plan
+from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.one_shot import expect_reachable, plan_for_budget, plan_for_ratio
+from irprune.passes.rewrite.apply_widths import apply_widths
+
+Check = Callable[[Graph], Usage]
+"""What a model takes on the device."""
+
+SCALES = 256
+"""How finely layers are scaled."""
+
+
+def one_shot_plan(graph: Graph, budget: Budget, check: Check) -> Plan:
+    """The plan of ``plan_for_budget`` that meets a budget on the device, too.
+
+    Raises:
+        UsageError: no widths meet it.
+    """
+    bounds = budget
+    while True:
+        plan = plan_for_budget(graph, bounds)
+        smaller = apply_widths(graph, plan)
+        taken = check(smaller)
+        if not taken.beyond(budget):
+            return plan
+        model = CostModel(smaller)
+        bounds = bounds.lowered(model.usage(model.widths), taken, budget)
+
+
+def uniform_plan(graph: Graph, budget: Budget, check: Check) -> Plan:
+    """The plan that scales all layers alike, by the largest factor that meets a budget.
+
+    Raises:
+        UsageError: none does.
+    """
+    model = CostModel(graph)
+    expect_reachable(graph, model, np.ones_like(model.widths), budget)
+    low, high = 0, SCALES - 1
+    best = None
+    while low <= high:  # costs grow with the factor
+        middle = (low + high) // 2
+        plan = plan_for_ratio(graph, 1 - (middle + 1) / SCALES)
+        if check(apply_widths(graph, plan)).beyond(budget):
+            high = middle - 1
+        else:
+            best, low = plan, middle + 1
+    if best is None:
+        raise UsageError("not even one channel a layer meets the budget", where=graph.name)
+    return best

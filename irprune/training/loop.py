@@ -1,0 +1,406 @@
+"""An optional loop of training, which a killed process goes on with as if nothing had been."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from irprune.backends.usage import compiled_usage
+from irprune.budget import Usage
+from irprune.frontends.load import load, load_module
+from irprune.frontends.torch_export import foreign_code
+from irprune.ir.errors import InvalidModel, UsageError
+from irprune.ir.graph import Graph
+from irprune.ir.plan import Plan, fingerprint, loads
+from irprune.passes.analysis.cost_model import CostModel
+from irprune.training.apply import apply_to_module, apply_to_optimizer
+from irprune.training.config import Method, Optimizer, TrainConfig
+from irprune.training.data import Batch, Batches, Samples, splits
+from irprune.training.fake_quantizer import FakeQuantizer
+from irprune.training.fitting import one_shot_plan, uniform_plan
+from irprune.training.history import Row, Stage
+from irprune.training.resources import Peak, Scalarization
+from irprune.training.state import read_state, write_state
+from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
+
+CHECKPOINT = "checkpoint.safetensors"
+WARM_UP = 0.05
+"""The share of the steps in which the learning rate rises."""
+ROWS_EVERY = 20
+"""The steps between two rows of the history."""
+FROZEN = 0.75
+"""The share of quantization-aware training after which ranges and statistics stay."""
+EVALUATED = 256
+"""Samples that are run at once without training."""
+
+Watch = Callable[[int, int, Row | None], None]
+"""Told after each step how many steps have been taken, of how many, and the new row if any."""
+
+
+class Loop:
+    """Trains the model of a configuration, within its budget.
+
+    What is random in a step depends on the seed and the step alone, so that a run that goes on from
+    a checkpoint ends with the weights, bit for bit, of one that was not interrupted.
+
+    Args:
+        config: what to train, and how.
+        folder: where checkpoints go.
+        watch: told of each step.
+
+    Attributes:
+        config: what to train, and how.
+        module: the module, smaller once it has been pruned.
+        example_inputs: the arguments of its ``forward``.
+        data: what it is trained and tested on.
+        quantizer: the module on the grid of integers, once that is trained for.
+        plan: the channels that it has kept; None while it has all.
+        rows: what has happened.
+        whole: what the model takes before it is pruned, as irprune counts it.
+
+    Raises:
+        UsageError, InvalidModel, UnsupportedOp: the model, data or budget cannot be used.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, watch: Watch) -> None:
+        self.config, self._folder, self._watch = config, folder, watch
+        training = config.training
+        self._accelerator = Accelerator(mixed_precision=training.mixed_precision.value)
+        torch.manual_seed(config.seed)
+        module, example_inputs = load_module(config.model)
+        self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
+        self._batches = Batches(
+            self.data.train,
+            training.batch,
+            training.accumulate,
+            config.seed,
+            self._accelerator.process_index,
+            self._accelerator.num_processes,
+        )
+        self._per_epoch = self._batches.per_epoch
+        if not self._per_epoch:
+            raise UsageError(f"training.batch is {training.batch}, there are fewer samples")
+        self.module = module.to(self._accelerator.device)
+        self.example_inputs = self._examples(example_inputs)
+        self._expect_data()
+        self._graph = load(self.module, self.example_inputs)
+        model = CostModel(self._graph)
+        self.whole = self._usage = model.usage(model.widths)
+        self._total = training.epochs * self._per_epoch
+        self._on_integers = (training.epochs - config.quantization.epochs) * self._per_epoch
+        self._step = 0
+        self.plan: Plan | None = None
+        self.quantizer: FakeQuantizer | None = None
+        self.rows: list[Row] = []
+        self._pruner: WidthPruner[nn.Module] | None = None
+        self._optimizer = self._new_optimizer()
+        self._prepare()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with the state."""
+        return self._folder / CHECKPOINT
+
+    def resume(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            UsageError: there is none, or it is of another run.
+        """
+        state = read_state(self.checkpoint)
+        where = str(self.checkpoint)
+        if state["graph"] != fingerprint(self._graph):
+            raise UsageError("is of another model", where=where, hint="use another folder")
+        if state["config"] != self.config.model_dump(mode="json"):
+            was, now = state["config"], self.config.model_dump(mode="json")
+            changed = ", ".join(key for key in now if was.get(key) != now[key])
+            raise UsageError(
+                f"is of a run with other settings: {changed}",
+                where=where,
+                hint="use another folder",
+            )
+        if state["plan"] is not None:
+            self._shrink(loads(state["plan"]))
+        self._step = state["step"]
+        self._load(self.module, state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if state["pruner"] is not None:
+            self._start_pruning()
+            assert self._pruner is not None
+            self._pruner.load_state_dict(state["pruner"])
+        if state["quantizer"] is not None:
+            self._start_quantization()
+            assert self.quantizer is not None
+            self._load(self.quantizer, state["quantizer"])
+        self.rows = [Row(**{**row, "stage": Stage(row["stage"])}) for row in state["rows"]]
+        self._count()
+
+    def run(self) -> None:
+        """Train to the end, with checkpoints on the way.
+
+        Raises:
+            UsageError: a loss is no number, or the budget is not met in time; the error names the
+                last checkpoint.
+        """
+        if self._step == 0:
+            self._begin()
+            self._save()
+        try:
+            while self._step < self._total:
+                epoch, first = divmod(self._step, self._per_epoch)
+                batches = self._batches.of(epoch, first)
+                for _ in range(first, self._per_epoch):
+                    self._advance(batches)
+            if self._pruner is not None:
+                self._finish_pruning()
+                self._save()
+        except UsageError as error:
+            raise UsageError(
+                error.what,
+                where=error.where,
+                hint=f"{error.hint}; the last good checkpoint is {self.checkpoint}".lstrip("; "),
+            ) from None
+
+    def accuracy(self, network: nn.Module, samples: Samples) -> float:
+        """The share of samples whose class a network finds."""
+        network.eval()
+        right = 0
+        with torch.no_grad():
+            for x, y in DataLoader(samples, EVALUATED):
+                found = network(self._placed(x)).argmax(1)
+                right += int((found.cpu() == y).sum())
+        return right / len(samples)
+
+    def _begin(self) -> None:
+        """What comes before the first step."""
+        if self.config.method is Method.UNIFORM:
+            self._shrink(uniform_plan(self._graph, self.config.limits, compiled_usage))
+        if self.config.method is Method.WIDTHS:
+            self._start_pruning()
+
+    def _advance(self, batches: Iterator[list[Batch]]) -> None:
+        """One step, and what comes between it and the next."""
+        _seed(self.config.seed, self._step, self._accelerator.process_index)
+        self._change_stage()
+        parts = next(batches)
+        loss = self._train_on(parts)
+        if not math.isfinite(loss):
+            raise UsageError(f"the loss is {loss} at step {self._step}", hint="lower learning_rate")
+        self._step += 1
+        if self._pruner is not None:
+            self._pruner.step()
+            if self._pruner.met and self.config.pruning.early_termination:
+                self._finish_pruning()
+        whole = self._step % self._per_epoch == 0
+        row = self._row(loss, whole) if whole or self._step % ROWS_EVERY == 0 else None
+        if whole or self._step % self.config.training.checkpoint_every == 0:
+            self._save()
+        self._watch(self._step, self._total, row)
+
+    def _change_stage(self) -> None:
+        """What is due before a step."""
+        if self.config.method is Method.ONE_SHOT and self._step == self._on_integers // 2:
+            self._shrink(one_shot_plan(self._now(), self.config.limits, compiled_usage))
+        if self._step == self._on_integers:
+            if self._pruner is not None:
+                self._finish_pruning()
+            self._start_quantization()
+        frozen = self._on_integers + round(FROZEN * (self._total - self._on_integers))
+        if self.quantizer is not None and self._step == frozen:
+            self.quantizer.freeze()
+
+    def _train_on(self, parts: list[Batch]) -> float:
+        """One step of the optimizer; its mean loss over all processes."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self._network.train()
+        total = torch.zeros((), device=self._accelerator.device)
+        for at, (x, y) in enumerate(parts):
+            last = at == len(parts) - 1
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._network):
+                loss = F.cross_entropy(self._network(self._placed(x)), self._placed(y)) / len(parts)
+                self._accelerator.backward(loss)
+            total += loss.detach()
+        self._stepper.step()
+        self._stepper.zero_grad()
+        return float(self._accelerator.reduce(total, "mean"))
+
+    def _learning_rate(self) -> float:
+        """It rises in proportion to the steps, then falls as a cosine does."""
+        start = max(1, round(WARM_UP * self._total))
+        if self._step < start:
+            return self.config.training.learning_rate * (self._step + 1) / start
+        share = (self._step - start) / max(1, self._total - start)
+        return self.config.training.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+    def _start_pruning(self) -> None:
+        config = self.config.pruning
+        options = WidthOptions(
+            every=config.every,
+            rate=config.rate,
+            start=config.start,
+            feedback=Feedback(config.feedback),
+            scalarization=Scalarization(config.scalarization),
+            peak=Peak(config.peak),
+            seed=self.config.seed,
+        )
+        size = self.config.training.batch
+        loader = DataLoader(self.data.held_out, min(size, len(self.data.held_out)))
+        held_out = [batch for _, batch in zip(range(config.batches), loader, strict=False)]
+        self._pruner = WidthPruner(
+            self.module,
+            self.example_inputs,
+            self.config.limits,
+            [(self._placed(x), self._placed(y)) for x, y in held_out],
+            options=options,
+            check=compiled_usage,
+        )
+
+    def _finish_pruning(self) -> None:
+        """Go on with the small module."""
+        pruner = self._pruner
+        assert pruner is not None
+        if not pruner.met and Feedback(self.config.pruning.feedback) is not Feedback.TASK:
+            raise UsageError(
+                f"the budget is not met after {self._step} steps of pruning: {_told(pruner.usage)}",
+                hint="raise pruning.rate, or train for more epochs",
+            )
+        self._pruner = None
+        plan = pruner.plan
+        pruner.finish()
+        self._shrink(plan)
+
+    def _shrink(self, plan: Plan) -> None:
+        """Put the module that a plan makes, and its optimizer, in the place of the whole one."""
+        smaller = apply_to_module(self.module, plan, self.example_inputs)
+        self._optimizer = apply_to_optimizer(
+            self._optimizer, self.module, smaller, plan, self.example_inputs
+        )
+        self.module, self.plan = smaller, plan
+        self._count()
+        self._prepare()
+
+    def _start_quantization(self) -> None:
+        self.quantizer = FakeQuantizer(
+            self.module, self.example_inputs, start=self.config.quantization.start
+        ).to(self._accelerator.device)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Wrap what is trained now for the device, the precision and the other processes."""
+        self._accelerator.free_memory()
+        network = self.module if self.quantizer is None else self.quantizer
+        self._network, self._stepper = self._accelerator.prepare(network, self._optimizer)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        training = self.config.training
+        parameters = self.module.parameters()
+        if training.optimizer is Optimizer.SGD:
+            return torch.optim.SGD(
+                parameters, 1.0, 0.9, weight_decay=training.weight_decay, nesterov=True
+            )
+        return torch.optim.AdamW(parameters, weight_decay=training.weight_decay)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._accelerator.device)
+
+    def _now(self) -> Graph:
+        return load(self.module, self.example_inputs)
+
+    def _count(self) -> None:
+        model = CostModel(self._now())
+        self._usage = model.usage(model.widths)
+
+    def _row(self, loss: float, whole: bool) -> Row:
+        """What is to be told of the step that has been taken."""
+        usage = self._usage if self._pruner is None else self._pruner.usage
+        network = self.module if self.quantizer is None else self.quantizer
+        row = Row(
+            step=self._step,
+            epoch=self._step / self._per_epoch,
+            stage=self._stage(),
+            loss=loss,
+            learning_rate=self._optimizer.param_groups[0]["lr"],
+            accuracy=self.accuracy(network, self.data.held_out) if whole else None,
+            sram=usage.sram,
+            flash=usage.flash,
+            macs=usage.macs,
+        )
+        self.rows.append(row)
+        return row
+
+    def _stage(self) -> Stage:
+        if self.quantizer is not None:
+            return Stage.QUANTIZE
+        return Stage.TRAIN if self._pruner is None or self._pruner.met else Stage.PRUNE
+
+    def _save(self) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        state = {
+            "graph": fingerprint(self._graph),
+            "config": self.config.model_dump(mode="json"),
+            "step": self._step,
+            "plan": None if self.plan is None else self.plan.dumps(),
+            "module": self.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "pruner": None if self._pruner is None else self._pruner.state_dict(),
+            "quantizer": None if self.quantizer is None else self.quantizer.state_dict(),
+            "rows": [asdict(row) for row in self.rows],
+        }
+        write_state(state, self.checkpoint)
+
+    def _load(self, module: nn.Module, state: dict[str, Any]) -> None:
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            what = str(error).splitlines()[0]
+            raise UsageError(
+                f"does not fit the model: {what}", where=str(self.checkpoint)
+            ) from None
+
+    def _examples(self, given: object) -> tuple[object, ...]:
+        """What the module is called with: what came with it, or the first sample."""
+        if isinstance(given, tuple):
+            return tuple(self._placed(x) if isinstance(x, Tensor) else x for x in given)
+        return (self._placed(self.data.train[0][0][None]),)
+
+    def _expect_data(self) -> None:
+        """Raise UsageError unless the module makes one score a class of the data."""
+        x, y = next(iter(DataLoader(self.data.held_out, 2)))
+        self.module.eval()
+        try:
+            with torch.no_grad(), foreign_code("does not take the data"):
+                found = self.module(self._placed(x))
+        except InvalidModel as error:
+            raise UsageError(error.what, where=self.config.model) from None
+        if not isinstance(found, Tensor) or found.ndim != 2:
+            raise UsageError("does not give (samples, classes)", where=self.config.model)
+        if int(y.max()) >= found.shape[1]:
+            raise UsageError(
+                f"gives {found.shape[1]} classes, and the data have more", where=self.config.model
+            )
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Let what is random in a step depend on it alone."""
+    number = (seed * 1_000_003 + step) * 1009 + rank
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)
+    random.seed(number)
+
+
+def _told(usage: Usage) -> str:
+    return f"sram={usage.sram:,} flash={usage.flash:,} macs={usage.macs:,}"

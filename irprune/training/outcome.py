@@ -1,0 +1,154 @@
+"""What comes out of a training run: files for the device, and what they are worth."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save
+from torch.utils.data import Subset
+
+from irprune.backends.compile import Compiled, CompileOptions, compile_tflite
+from irprune.backends.files import write_atomically
+from irprune.backends.pruned import write_plan
+from irprune.backends.ranges import write_ranges
+from irprune.backends.runtimes import Kind, Micro, open_runtime
+from irprune.backends.tflite.footprint import Footprint
+from irprune.budget import Usage
+from irprune.frontends.load import load
+from irprune.ir.ops.quant import as_stored
+from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.calibration import Range, calibrate
+from irprune.passes.analysis.costs import node_macs
+from irprune.passes.rewrite.placing import last_channels
+from irprune.training.data import Samples
+from irprune.training.grid import lower, placed
+from irprune.training.history import write_history
+from irprune.training.loop import Loop
+
+CALIBRATED = 128
+"""Held-out samples that ranges are taken from where they were not trained."""
+
+MODEL = "model.tflite"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained model and what it is worth.
+
+    Attributes:
+        model: what was trained.
+        method: how it got within its budget.
+        budget: that.
+        whole: what it took before, as irprune counts it.
+        usage: what the compiled model takes; SRAM as the runtime says, where it is installed.
+        float_accuracy: the share of the test samples that are told right, on reals.
+        quantized_accuracy: the same of the fake-quantized module; None without such training.
+        int8_accuracy: that of the compiled model in TFLite-Micro, on ``samples`` test samples;
+            None where it is not installed.
+        quantized_accuracy_of_samples: that of the fake-quantized module on those.
+        samples: how many.
+        arena: what the runtime takes of its arena; None where it is not installed.
+        exceeded: the resources of which more is taken than the budget has, and how much more.
+    """
+
+    model: str
+    method: str
+    budget: str | None
+    whole: Usage
+    usage: Usage
+    float_accuracy: float
+    quantized_accuracy: float | None
+    int8_accuracy: float | None
+    quantized_accuracy_of_samples: float | None
+    samples: int
+    arena: Footprint | None
+    exceeded: Mapping[str, int]
+
+
+def write_outcome(loop: Loop, folder: Path) -> Outcome:
+    """Compile what a loop has trained, measure it, and write all of it into a folder.
+
+    The folder gets the plan, the weights of the small module, the ranges of activations, the
+    compiled model, the history and a summary.
+
+    Raises:
+        UsageError: a file cannot be written.
+        UnsupportedOp: TFLite-Micro lacks operators.
+    """
+    config, data = loop.config, loop.data
+    module = loop.module.cpu().eval()
+    graph = load(module, loop.example_inputs)
+    ranges = loop.quantizer.ranges() if loop.quantizer else _calibrated(loop)
+    compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
+    if loop.plan is not None:
+        write_plan(loop.plan, folder / "plan.json")
+    write_ranges(ranges, folder / "ranges.json")
+    write_atomically(
+        folder / WEIGHTS, save({k: v.contiguous().clone() for k, v in module.state_dict().items()})
+    )
+    write_atomically(folder / MODEL, compiled.data)
+    write_history(loop.rows, folder)
+    some = Subset(data.test, range(min(config.quantization.test_samples, len(data.test))))
+    micro = _micro(folder / MODEL)
+    quantizer = loop.quantizer
+    usage = _usage(compiled, micro)
+    outcome = Outcome(
+        model=config.model,
+        method=config.method.value,
+        budget=config.budget,
+        whole=loop.whole,
+        usage=usage,
+        float_accuracy=loop.accuracy(module, data.test),
+        quantized_accuracy=None if quantizer is None else loop.accuracy(quantizer, data.test),
+        int8_accuracy=None if micro is None else _accuracy_in(micro, some),
+        quantized_accuracy_of_samples=None if quantizer is None else loop.accuracy(quantizer, some),
+        samples=len(some),
+        arena=None if micro is None else micro.arena,
+        exceeded=usage.beyond(config.limits),
+    )
+    text = json.dumps(asdict(outcome), indent=1) + "\n"
+    write_atomically(folder / "summary.json", text.encode())
+    return outcome
+
+
+def _calibrated(loop: Loop) -> Mapping[str, Range]:
+    """Ranges from held-out samples."""
+    lowered = lower(load(loop.module, loop.example_inputs))
+    held_out = loop.data.held_out
+    count = min(CALIBRATED, len(held_out))
+    samples = [placed([held_out[i][0][None].numpy()]) for i in range(count)]
+    return {value.name: found for value, found in calibrate(lowered, samples).items()}
+
+
+def _micro(path: Path) -> Micro | None:
+    """The model in TFLite-Micro, where that is installed."""
+    if importlib.util.find_spec("tflite_micro") is None:
+        return None
+    runtime = open_runtime(str(path), Kind.tflm)
+    assert isinstance(runtime, Micro)
+    return runtime
+
+
+def _usage(compiled: Compiled, micro: Micro | None) -> Usage:
+    sram = compiled.footprint.head if micro is None else micro.arena.head
+    macs = sum(node_macs(node) for node in compiled.model.graph.nodes)
+    return Usage(sram, Bytes(len(compiled.data)), Macs(macs))
+
+
+def _accuracy_in(micro: Micro, samples: Samples) -> float:
+    """The share of samples whose class the runtime finds."""
+    (entry,) = micro.graph.inputs
+    right = 0
+    for i in range(len(samples)):
+        x, y = samples[i]
+        image = x[None].numpy()
+        stored = as_stored(image.transpose(last_channels(image.ndim)), entry.type)
+        (found,) = micro([np.ascontiguousarray(stored)])
+        right += int(found.argmax() == y)
+    return right / len(samples)
