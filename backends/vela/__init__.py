@@ -5,8 +5,19 @@ from irprune.backends.vela.compiler import (
     OnCpu,
     Optimised,
     accelerators,
+    beside,
     expect_accelerator,
     optimise,
 )
+from irprune.backends.vela.limits import expect_work
 
-__all__ = ["Layer", "OnCpu", "Optimised", "accelerators", "expect_accelerator", "optimise"]
+__all__ = [
+    "Layer",
+    "OnCpu",
+    "Optimised",
+    "accelerators",
+    "beside",
+    "expect_accelerator",
+    "expect_work",
+    "optimise",
+]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from irprune.backends.vela.limits import unmet
 from irprune.backends.vela.package import importing
 from irprune.budget import Budget
 from irprune.frontends.tflite import TFLiteModel
@@ -48,10 +48,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class OnCpu:
-    """A node that Vela leaves to the CPU, and its reason."""
+    """A node that Vela leaves to the CPU, its reason, and the limit that we know of, or ''."""
 
     node: Node
     reason: str
+    limit: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def expect_accelerator(name: str) -> None:
         raise UsageError(f"there is no accelerator '{name}'", hint=f"one of {', '.join(known)}")
 
 
+def beside(path: Path) -> Path:
+    """Where the optimised file goes, beside the plain one."""
+    return path.with_stem(f"{path.stem}_vela")
+
+
 def optimise(
     data: bytes, model: TFLiteModel, accelerator: str, sram: int | None = None
 ) -> Optimised:
@@ -157,6 +163,8 @@ def read_report(folder: Path, model: TFLiteModel, accelerator: str, said: str) -
         if node is not None:
             rows[node].append(row)
     details = {row["id"]: row for row in report["perf_debug"]}
+    reasons: dict[str, str] = dict(REASON.findall(said))
+    limits = {broken.node: broken.limit.sentence for broken in unmet(model.graph, accelerator)}
     return Optimised(
         accelerator=accelerator,
         data=optimised,
@@ -168,7 +176,15 @@ def read_report(folder: Path, model: TFLiteModel, accelerator: str, said: str) -
             for node, found in rows.items()
             if found and not _is_on_cpu(found)
         ),
-        on_cpu=_on_cpu(rows, said),
+        on_cpu=tuple(
+            OnCpu(
+                node,
+                reasons.get(node.outputs[0].name, "no reason given"),
+                limits.get(node, ""),
+            )
+            for node, found in rows.items()
+            if _is_on_cpu(found)
+        ),
     )
 
 
@@ -194,13 +210,4 @@ def _layer(node: Node, rows: Sequence[Row], details: Mapping[str, Row]) -> Layer
         weights=Exact(sum(int(taken or 0) for taken in weights)),
         cycles=sum(int(row["op_cycles"]) for row in rows),
         macs=Macs(sum(int(row["mac_count"]) for row in rows)),
-    )
-
-
-def _on_cpu(rows: Mapping[Node, Sequence[Row]], said: str) -> tuple[OnCpu, ...]:
-    reasons: dict[str, Any] = dict(REASON.findall(said))
-    return tuple(
-        OnCpu(node, reasons.get(node.outputs[0].name, "Vela gives no reason"))
-        for node, found in rows.items()
-        if _is_on_cpu(found)
     )

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from irprune.ir import ops
+from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.op import Op
 from irprune.ir.ops.shape import View
@@ -96,12 +97,15 @@ LIMITS: list[Limit] = []
 """All of them, in the order of the manual."""
 
 
-def unmet(graph: Graph) -> tuple[Unmet, ...]:
+def unmet(graph: Graph, accelerator: str) -> tuple[Unmet, ...]:
     """What the nodes of a quantized graph do that an Ethos-U55 or U65 cannot; the first of each.
 
     Args:
         graph: the graph as it is read from a TFLite file.
+        accelerator: its name; nothing is known here of the limits of others.
     """
+    if not accelerator.startswith(("ethos-u55-", "ethos-u65-")):
+        return ()
     found = []
     for node in graph.nodes:
         for limit in LIMITS:
@@ -109,6 +113,19 @@ def unmet(graph: Graph) -> tuple[Unmet, ...]:
                 found.append(Unmet(node, limit))
                 break
     return tuple(found)
+
+
+def expect_work(graph: Graph, accelerator: str) -> None:
+    """Raise UsageError where no operator of a graph keeps to the limits of an accelerator."""
+    found = unmet(graph, accelerator)
+    left = {broken.node for broken in found}
+    if found and all(node in left or isinstance(node.op, View) for node in graph.nodes):
+        node, sentence = found[0].node, found[0].limit.sentence.rstrip(".")
+        raise UsageError(
+            f"nothing of it runs on {accelerator}: not '{node.name}', as {sentence.lower()}",
+            where=graph.name,
+            hint="docs/ethos-u.md has the limits",
+        )
 
 
 def of(*kinds: type[Op]) -> Callable[[Check], Check]:

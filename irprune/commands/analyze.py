@@ -28,6 +28,9 @@ def analyze(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
     exclude_inputs: ExcludeInputs = False,
+    compressed: Annotated[
+        bool, typer.Option("--compressed", help="Show how small weights get where they are coded.")
+    ] = False,
 ) -> None:
     """Say what models cost: peak SRAM, model size, MACs.
 
@@ -35,7 +38,10 @@ def analyze(
     """
     if json and csv:
         raise UsageError("--json and --csv exclude each other")
+    if compressed and csv:
+        raise UsageError("--compressed and --csv exclude each other")
     board, budget = limits(device, sram, flash)
+    from irprune.report.compressed import print_compressed
     from irprune.report.terminal import console, print_reports, working
 
     reports = []
@@ -49,11 +55,13 @@ def analyze(
         text = (
             as_csv(reports, verdicts, per_layer=per_layer)
             if csv
-            else as_json(reports, verdicts, board)
+            else as_json(reports, verdicts, board, compressed=compressed)
         )
         print(text)
     else:
         print_reports(console(), reports, verdicts, board, per_layer=per_layer)
+        for report in reports if compressed else ():
+            print_compressed(console(), report)
     if not all(verdict.fits for found in verdicts for verdict in found):
         raise typer.Exit(DOES_NOT_FIT)
 

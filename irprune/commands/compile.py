@@ -60,6 +60,13 @@ def compile_(
         Compression | None,
         typer.Option(help="Store weights without their zeros where that is smaller."),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ACCELERATOR",
+            help="An Ethos-U, as ethos-u55-128: write OUTPUT_vela.tflite for it, too.",
+        ),
+    ] = None,
     c_array: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write model.cc and model.h into this folder, too."),
@@ -92,10 +99,13 @@ def compile_(
         raise UsageError("--calibration and --ranges exclude each other")
     if calibration is None and (mean or std):
         raise UsageError("--mean and --std are for images: name a folder with --calibration")
+    if target is not None and compress is not None:
+        raise UsageError("--target and --compress exclude each other: Vela encodes weights itself")
     _, budget = limits(device, sram, flash)
     from irprune.backends import compile as backend
+    from irprune.backends import vela
     from irprune.backends.c_array import FILES
-    from irprune.backends.files import expect_writable
+    from irprune.backends.files import expect_writable, write_atomically
     from irprune.passes.analysis.calibration import Method
     from irprune.report.terminal import console, working
 
@@ -103,6 +113,9 @@ def compile_(
     if c_array is not None and c_array.is_dir():
         for name in FILES:
             expect_writable(c_array / name)
+    if target is not None:
+        vela.expect_accelerator(target)
+        expect_writable(vela.beside(output), source=Path(model), force=force)
     options = backend.CompileOptions(
         numbers=backend.Numbers(chosen[0]) if chosen else None,
         method=Method(method),
@@ -123,16 +136,26 @@ def compile_(
             limit=samples,
             shapes=shapes(shape),
         )
-    excess = compiled.excess(budget)
+    optimised = None
+    if target is not None:
+        vela.expect_work(compiled.model.graph, target)
+        with working(f"{model}: Vela is at work"):
+            optimised = vela.optimise(compiled.data, compiled.model, target, budget.sram)
+    excess = (optimised or compiled).excess(budget)
     if excess:
         fail(f"irprune: {model}: {excess}; nothing is written", DOES_NOT_FIT)
     backend.write_compiled(compiled, output, c_array, source=model, force=force)
+    if optimised is not None:
+        write_atomically(vela.beside(output), optimised.data, source=Path(model), force=force)
     from irprune.report.compiled import compiled_as_json, print_compiled
+    from irprune.report.optimised import print_optimised
 
     if json:
-        print(compiled_as_json(compiled))
-    else:
-        print_compiled(console(), compiled, per_layer=per_layer)
+        print(compiled_as_json(compiled, optimised))
+        return
+    print_compiled(console(), compiled, per_layer=per_layer)
+    if optimised is not None:
+        print_optimised(console(), compiled.model.graph.name, optimised)
 
 
 def verify(

@@ -13,7 +13,9 @@ from rich.table import Table
 from irprune.backends.compile import Compiled
 from irprune.backends.tflite.compression import Packed
 from irprune.backends.tflite.footprint import footprint
+from irprune.backends.vela import Optimised
 from irprune.passes.analysis.quantization_error import LayerError
+from irprune.report.optimised import optimised
 from irprune.report.terminal import in_kib, plain, print_titled
 
 WORST = 5
@@ -35,8 +37,13 @@ def print_compiled(out: Console, compiled: Compiled, *, per_layer: bool) -> None
         print_titled(out, f"{name}, {title}", _errors(shown))
 
 
-def compiled_as_json(compiled: Compiled) -> str:
-    """Sizes in bytes, errors in dB; an error of nothing at all is null."""
+def compiled_as_json(compiled: Compiled, made: Optimised | None) -> str:
+    """Sizes in bytes, errors in dB; an error of nothing at all is null.
+
+    Args:
+        compiled: the compiled model.
+        made: the same for an accelerator, if there is one.
+    """
     uncompressed = compiled.plain
     found = {
         "name": compiled.model.graph.name,
@@ -65,6 +72,7 @@ def compiled_as_json(compiled: Compiled) -> str:
             }
             for packed in compiled.packed
         ],
+        "optimised": None if made is None else optimised(made),
         "planned": compiled.model.plan is not None,
         "operators": dict(_operators(compiled)),
         "on_reals": [{"name": node.name, "op": type(node.op).__name__} for node in compiled.reals],

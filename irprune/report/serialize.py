@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from irprune.devices import DEVICES, Device
 from irprune.passes.analysis.memory import Memory
+from irprune.report.compressed import compressed as compressed_weights
 from irprune.report.report import Report, Verdict
 
 Row = dict[str, str | int]
@@ -61,10 +62,16 @@ def layers(report: Report) -> list[Row]:
 
 
 def as_json(
-    reports: Sequence[Report], verdicts: Sequence[tuple[Verdict, ...]], board: Device | None
+    reports: Sequence[Report],
+    verdicts: Sequence[tuple[Verdict, ...]],
+    board: Device | None,
+    *,
+    compressed: bool,
 ) -> str:
-    """One JSON object for one report, a list of them for several."""
+    """One JSON object for one report, a list of them for several; with sizes of coded weights."""
     objects = [_object(r, v, board) for r, v in zip(reports, verdicts, strict=True)]
+    for report, found in zip(reports if compressed else (), objects, strict=False):
+        found["compressed"] = compressed_weights(report)
     return json.dumps(objects[0] if len(objects) == 1 else objects, indent=2)
 
 

@@ -17,15 +17,16 @@ from irprune.frontends.tflite import read_tflite_file
 from tests.backends.vela.nets import IMAGE, Nets, beyond, within
 
 ROOT = Path(__file__).parents[3]
+U55 = "ethos-u55-128"
 
 
 @pytest.mark.parametrize("make", [within, beyond])
 def test_vela_agrees(make: Callable[[], bytes]) -> None:
     data = make()
     model = read_tflite_file(data, "nets")
-    report = optimise(data, model, "ethos-u55-128")
+    report = optimise(data, model, U55)
     on_cpu = {found.node.name for found in report.on_cpu}
-    assert {found.node.name for found in unmet(model.graph)} == on_cpu
+    assert {found.node.name for found in unmet(model.graph, U55)} == on_cpu
     expected = {node.name for node in model.graph.nodes} if make is beyond else set()
     assert on_cpu == expected
     written = schema.Model.GetRootAs(report.data).Subgraphs(0)
@@ -37,7 +38,7 @@ def test_vela_agrees(make: Callable[[], bytes]) -> None:
 
 def test_every_limit_is_broken_by_some_net() -> None:
     graph = read_tflite_file(beyond(), "nets").graph
-    broken = {found.limit.check.__name__ for found in unmet(graph)}
+    broken = {found.limit.check.__name__ for found in unmet(graph, U55)}
     rest = {limit.check.__name__ for limit in LIMITS} - broken
     # Of types: of floats below, and of what TFLite has no file for.
     assert rest == {
@@ -55,9 +56,9 @@ def test_types() -> None:
     nets.op("ADD", [IMAGE, IMAGE, IMAGE], options="AddOptions")
     data = nets.finish()
     model = read_tflite_file(data, "nets")
-    found = [(u.node.name, u.limit.check.__name__) for u in unmet(model.graph)]
+    found = [(u.node.name, u.limit.check.__name__) for u in unmet(model.graph, U55)]
     assert found == [("TANH#0", "is_of_stored_integers"), ("MAXIMUM#1", "is_narrow")]
-    on_cpu = optimise(data, model, "ethos-u55-128").on_cpu
+    on_cpu = optimise(data, model, U55).on_cpu
     assert [left.node.name for left in on_cpu] == ["TANH#0", "MAXIMUM#1"]
     assert all("DataType" in left.reason or "dataType" in left.reason for left in on_cpu)
 

@@ -1,0 +1,113 @@
+"""How small a model's weights get, and how each figure is known; in a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+from irprune.backends.vela.codec import encoded
+from irprune.backends.vela.package import is_installed
+from irprune.passes.analysis.entropy import Compression, Size, compressions
+from irprune.report.report import Report
+from irprune.report.terminal import plain, print_titled
+
+Json: TypeAlias = dict[str, object]
+Sizes = Mapping[str, Size | None]
+
+HEADINGS = {
+    "udc_eq4_printed": "b + H2(s)",
+    "mask_and_values": "s b + H2(s)",
+    "entropy": "entropy",
+    "ethos_u": "Ethos-U",
+    "mlw_codec": "mlw_codec",
+}
+
+
+def print_compressed(out: Console, report: Report) -> None:
+    """A row for each tensor of weights, and the total."""
+    found = compressions(report.graph)
+    sizes = [_sizes(compression) for compression in found]
+    table = Table()
+    table.add_column("weights", overflow="fold")
+    for heading in ("elements", "not 0", "bytes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for key, size in _total(sizes).items():
+        kind = "" if size is None else f"\n({_kind(size)})"
+        table.add_column(f"{HEADINGS[key]}{kind}", justify="right", no_wrap=True)
+    for compression, row in zip(found, sizes, strict=True):
+        table.add_row(
+            plain(compression.value.name),
+            f"{compression.integers.size:,}",
+            f"{100 * compression.density:.1f} %",
+            f"{compression.raw:,}",
+            *map(_text, row.values()),
+        )
+    table.add_section()
+    elements, raw = _sums(found)
+    table.add_row("total", f"{elements:,}", "", f"{raw:,}", *map(_text, _total(sizes).values()))
+    print_titled(out, f"{report.name}, weights compressed", table)
+    out.print("bytes; a .tflite file holds zeros like other weights, and is as large with them")
+
+
+def compressed(report: Report) -> Json:
+    """The same as data: sizes in bytes with their kinds, null where there is none."""
+    found = compressions(report.graph)
+    sizes = [_sizes(compression) for compression in found]
+    elements, raw = _sums(found)
+    return {
+        "tensors": [
+            {
+                "name": compression.value.name,
+                "elements": compression.integers.size,
+                "bits": compression.bits,
+                "density": compression.density,
+                "bytes": compression.raw,
+                "sizes": _as_json(row),
+            }
+            for compression, row in zip(found, sizes, strict=True)
+        ],
+        "total": {"elements": elements, "bytes": raw, "sizes": _as_json(_total(sizes))},
+    }
+
+
+def _sizes(found: Compression) -> Sizes:
+    """All sizes of one tensor; what Vela's encoder takes only where it is installed."""
+    sizes: dict[str, Size | None] = {
+        "udc_eq4_printed": found.printed,
+        "mask_and_values": found.mask_and_values,
+        "entropy": found.entropy,
+        "ethos_u": found.encoded,
+    }
+    return sizes | {"mlw_codec": encoded(found)} if is_installed() else sizes
+
+
+def _total(rows: Sequence[Sizes]) -> Sizes:
+    """The sums of sizes of one kind; none where a tensor has none."""
+    found: dict[str, Size | None] = {}
+    for key in rows[0] if rows else ():
+        column = [row[key] for row in rows]
+        known = [size for size in column if size is not None]
+        found[key] = type(known[0]).total(known) if len(known) == len(column) else None
+    return found
+
+
+def _sums(found: Sequence[Compression]) -> tuple[int, int]:
+    return sum(c.integers.size for c in found), sum(c.raw for c in found)
+
+
+def _kind(size: Size) -> str:
+    return type(size).__name__.lower()
+
+
+def _text(size: Size | None) -> str:
+    return "-" if size is None else f"{size.bytes:,.0f}"
+
+
+def _as_json(sizes: Sizes) -> Json:
+    return {
+        key: None if size is None else {"bytes": size.bytes, "kind": _kind(size)}
+        for key, size in sizes.items()
+    }
