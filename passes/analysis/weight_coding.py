@@ -8,6 +8,8 @@ the hardware; which of them Vela takes is modelled, and held to Vela by the test
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from irprune.ir import ops
@@ -159,19 +161,24 @@ def _section_bits(weights: Array) -> int:
 
 def _index_bits(indices: Array, plain: int | None) -> int:
     """Bits of palette indices: in Golomb-Rice codes, truncated or not, or plain binary."""
-    codes = [] if plain is None else [np.full(len(indices), plain)]
+    return _sliced_bits(_index_codes(indices, plain))
+
+
+def _index_codes(indices: Array, plain: int | None) -> Iterator[Array]:
+    """The bits of each index in each code there is for them."""
+    if plain is not None:
+        yield np.full(len(indices), plain)
     for divisor in DIVISORS:
         bits, most = _rice(indices, divisor), indices >> divisor
-        codes.append(np.where(most <= LONGEST_UNARY, bits, NO_CODE))
+        yield np.where(most <= LONGEST_UNARY, bits, NO_CODE)
         # The unary part of the last needs no end.
         short = np.minimum(bits, TRUNCATED + divisor)
-        codes.append(np.where(most <= TRUNCATED, short, NO_CODE))
-    return _sliced_bits(np.stack(codes))
+        yield np.where(most <= TRUNCATED, short, NO_CODE)
 
 
 def _run_bits(runs: Array) -> int:
     """Bits of the lengths of runs of zeros."""
-    return _sliced_bits(np.stack([_rice(runs, divisor) for divisor in RUN_DIVISORS]))
+    return _sliced_bits(_rice(runs, divisor) for divisor in RUN_DIVISORS)
 
 
 def _rice(numbers: Array, divisor: int) -> Array:
@@ -180,13 +187,13 @@ def _rice(numbers: Array, divisor: int) -> Array:
     return bits
 
 
-def _sliced_bits(codes: Array) -> int:
+def _sliced_bits(codes: Iterable[Array]) -> int:
     """Bits of numbers in the best slices, each of which has a code of its own.
 
     Args:
-        codes: the bits that each number takes in each code, codes x numbers.
+        codes: the bits that each number takes, for each code.
     """
-    blocks = np.add.reduceat(codes, range(0, codes.shape[1], BLOCK), axis=1)
+    blocks = np.stack([np.add.reduceat(bits, range(0, len(bits), BLOCK)) for bits in codes])
     least = blocks[:, 0]
     for block in blocks.T[1:]:
         least = np.minimum(least, least.min() + SLICE_BITS) + block
