@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +42,6 @@ def analyze(
     if compressed and csv:
         raise UsageError("--compressed and --csv exclude each other")
     board, budget = limits(device, sram, flash)
-    from irprune.report.compressed import print_compressed
     from irprune.report.terminal import console, print_reports, working
 
     reports = []
@@ -49,19 +49,17 @@ def analyze(
         with working(model):
             reports.append(_report(model, shape, as_, exclude_inputs))
     verdicts = [report.verdicts(budget) for report in reports]
-    if json or csv:
-        from irprune.report.serialize import as_csv, as_json
+    if csv:
+        from irprune.report.serialize import as_csv
 
-        text = (
-            as_csv(reports, verdicts, per_layer=per_layer)
-            if csv
-            else as_json(reports, verdicts, board, compressed=compressed)
-        )
-        print(text)
+        print(as_csv(reports, verdicts, per_layer=per_layer))
+    elif json:
+        from irprune.report.serialize import as_json
+
+        print(as_json(reports, verdicts, board, _weights(reports) if compressed else ()))
     else:
         print_reports(console(), reports, verdicts, board, per_layer=per_layer)
-        for report in reports if compressed else ():
-            print_compressed(console(), report)
+        _print_weights(reports if compressed else ())
     if not all(verdict.fits for found in verdicts for verdict in found):
         raise typer.Exit(DOES_NOT_FIT)
 
@@ -78,6 +76,24 @@ def devices(
     from irprune.report.terminal import console, print_devices
 
     print_devices(console())
+
+
+def _weights(reports: Sequence[Report]) -> list[dict[str, object]]:
+    """The sizes of each model's coded weights."""
+    from irprune.report.compressed import compressed
+
+    return [compressed(report) for report in reports]
+
+
+def _print_weights(reports: Sequence[Report]) -> None:
+    """The same in the terminal."""
+    if not reports:
+        return
+    from irprune.report.compressed import print_compressed
+    from irprune.report.terminal import console
+
+    for report in reports:
+        print_compressed(console(), report)
 
 
 def _report(

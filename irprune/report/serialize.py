@@ -10,7 +10,6 @@ from dataclasses import asdict
 
 from irprune.devices import DEVICES, Device
 from irprune.passes.analysis.memory import Memory
-from irprune.report.compressed import compressed as compressed_weights
 from irprune.report.report import Report, Verdict
 
 Row = dict[str, str | int]
@@ -65,13 +64,20 @@ def as_json(
     reports: Sequence[Report],
     verdicts: Sequence[tuple[Verdict, ...]],
     board: Device | None,
-    *,
-    compressed: bool,
+    weights: Sequence[dict[str, object]] = (),
 ) -> str:
-    """One JSON object for one report, a list of them for several; with sizes of coded weights."""
+    """One JSON object for one report, a list of them for several.
+
+    Args:
+        reports: the reports.
+        verdicts: of each, whether it fits.
+        board: the board that is meant.
+        weights: of each, the sizes of its coded weights, if they are wanted.
+    """
     objects = [_object(r, v, board) for r, v in zip(reports, verdicts, strict=True)]
-    for report, found in zip(reports if compressed else (), objects, strict=False):
-        found["compressed"] = compressed_weights(report)
+    if weights:
+        pairs = zip(objects, weights, strict=True)
+        objects = [found | {"compressed": sizes} for found, sizes in pairs]
     return json.dumps(objects[0] if len(objects) == 1 else objects, indent=2)
 
 
