@@ -1,0 +1,161 @@
+"""Learned widths beside uniform scaling, one-shot pruning and the ablations of section 4.1.
+
+    python tools/experiments/widths.py mnist ../shared/data OUT
+    python tools/experiments/widths.py cifar10 ../shared/data OUT
+
+Each run is ``irprune train`` on one core, with a folder of its own in OUT; those that are there
+already are not repeated, and those that were killed go on. At the end a table of all is printed.
+Accuracy is that of the compiled model in TFLite-Micro.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+TASKS = {
+    "mnist": """
+model = "zoo:ds_cnn?input=1x28x28&classes=10&widths=32-32-32-32"
+{budget}
+method = "{method}"
+seed = {seed}
+[data]
+source = "mnist"
+path = "{data}"
+[training]
+epochs = 3
+learning_rate = 0.01
+[pruning]
+rate = 4.0
+{pruning}
+[quantization]
+epochs = 1
+test_samples = 10000
+""",
+    "cifar10": """
+model = "zoo:resnet8"
+{budget}
+method = "{method}"
+seed = {seed}
+[data]
+source = "cifar10"
+path = "{data}"
+[training]
+epochs = 6
+learning_rate = 0.005
+[pruning]
+rate = 2.0
+{pruning}
+[quantization]
+epochs = 1
+test_samples = 2000
+""",
+}
+
+BUDGETS = {"mnist": "sram=16KB flash=7KB macs=500k", "cifar10": "sram=16KB flash=24KB macs=2M"}
+
+METHODS = {
+    "whole model": ("none", ""),
+    "learned widths": ("widths", ""),
+    "learned, early termination": ("widths", "early_termination = true"),
+    "one-shot": ("one-shot", ""),
+    "uniform scaling": ("uniform", ""),
+    "task only": ("widths", 'feedback = "task"'),
+    "resources only": ("widths", 'feedback = "resources"'),
+    "imprecise peak": ("widths", 'peak = "imprecise"'),
+    "no peak": ("widths", 'peak = "none"'),
+    "unweighted sum": ("widths", 'scalarization = "sum"'),
+}
+"""The method and what is set for widths, by the name in the table."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("data", type=Path, help="the folder with the data")
+    parser.add_argument("out", type=Path, help="where the runs go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
+    parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
+    given = parser.parse_args()
+    runs = [(name, seed) for seed in range(given.seeds) for name in given.only]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(lambda run: train(given.task, given.data, given.out, *run), runs))
+    print_table(given.task, given.out, given.seeds, given.only)
+
+
+def train(task: str, data: Path, out: Path, name: str, seed: int) -> None:
+    """One run, or what is left of it."""
+    folder = out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    if (folder / "summary.json").exists():
+        return
+    method, pruning = METHODS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.toml"
+    budget = "" if method == "none" else f'budget = "{BUDGETS[task]}"'
+    config.write_text(
+        TASKS[task].format(
+            budget=budget, method=method, seed=seed, data=data.resolve(), pruning=pruning
+        )
+    )
+    resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
+    start = time.time()
+    done = subprocess.run(
+        [Path(sys.executable).with_name("irprune"), "train", config, "-o", folder, *resume],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    (folder / "log.txt").write_text(done.stderr)
+    if done.returncode == 2:  # 1 is said of a model that exceeds its budget, as ablations may
+        print(f"{name}, seed {seed}: {done.stderr.splitlines()[-1]}", file=sys.stderr)
+        return
+    (folder / "seconds.txt").write_text(f"{time.time() - start:.0f}\n")
+    print(f"{name}, seed {seed}: {time.time() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def print_table(task: str, out: Path, seeds: int, names: list[str]) -> None:
+    """A row for each method: means over the seeds, and how far accuracy spreads."""
+    print(f"| {task} | int8 accuracy, % | fake-quantized | SRAM | flash | MACs | within | s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in names:
+        found: list[dict[str, Any]] = []
+        seconds = []
+        for seed in range(seeds):
+            folder = out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            if (folder / "summary.json").exists():
+                found.append(json.loads((folder / "summary.json").read_text()))
+                seconds.append(int((folder / "seconds.txt").read_text()))
+        if found:
+            print(row(name, found, seconds))
+
+
+def row(name: str, found: list[dict[str, Any]], seconds: list[int]) -> str:
+    """One line of the table."""
+    accuracies = [100 * one["int8_accuracy"] for one in found]
+    spread = statistics.stdev(accuracies) if len(found) > 1 else 0.0
+    fake = statistics.mean(100 * one["quantized_accuracy"] for one in found)
+    used = [
+        " / ".join(f"{one['usage'][resource]:,}" for one in found)
+        for resource in ("sram", "flash", "macs")
+    ]
+    within = sum(not one["exceeded"] for one in found)
+    return (
+        f"| {name} | {statistics.mean(accuracies):.2f} ± {spread:.2f} | {fake:.2f} | "
+        + " | ".join(used)
+        + f" | {within} of {len(found)} | {statistics.mean(seconds):.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
