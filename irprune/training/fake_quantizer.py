@@ -9,13 +9,20 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from irprune.frontends.torch_export import Traced, trace
+from irprune.frontends.torch_export import Traced
 from irprune.ir.errors import UsageError
 from irprune.ir.types import DType, Quant
 from irprune.passes.analysis.calibration import Range, calibrate, real_activations
 from irprune.passes.rewrite.scales import WEIGHT_LIMIT
 from irprune.training.grid import Weights, grid_of, lower, placed
-from irprune.training.replay import BATCH_NORM, Replay, first_nodes, scaled_after, shapes_of
+from irprune.training.replay import (
+    BATCH_NORM,
+    Replay,
+    first_nodes,
+    scaled_after,
+    shapes_of,
+    trace_without_hooks,
+)
 
 MOMENTUM = 0.99
 """How much of a moving average stays at each step."""
@@ -72,7 +79,7 @@ class FakeQuantizer(nn.Module):
         self.module = module
         self._example_inputs = example_inputs
         self._start = start
-        traced = trace(module, example_inputs)
+        traced = trace_without_hooks(module, example_inputs)
         self._grid = grid_of(traced, dtype)
         self._weights: dict[str, Weights] = {w.path: w for w in self._grid.weights}
         self._scaled = scaled_after(traced)
@@ -109,7 +116,13 @@ class FakeQuantizer(nn.Module):
             return learns if operator == BATCH_NORM else self.training
 
         replay = Replay(self.module, traced, tensor=parameter, made=made, training=training)
-        result = replay.outputs(inputs)
+        # The module is called, with another forward, so that its hooks do what they do.
+        attributes = vars(self.module)
+        attributes["forward"] = lambda *given: replay.outputs(given)
+        try:
+            result = self.module(*inputs)
+        finally:
+            del attributes["forward"]
         if learns:
             self.steps += 1
         return result
@@ -135,7 +148,7 @@ class FakeQuantizer(nn.Module):
             )
         known = self._known()
         named = {value.name: known[name] for value, name in self._grid.points.items()}
-        lowered = lower(trace(self.module, self._example_inputs).graph)
+        lowered = lower(trace_without_hooks(self.module, self._example_inputs).graph)
         if all(value.name in named for value in real_activations(lowered)):
             return named
         batch = [x for x in pytree.tree_leaves(self._seen) if isinstance(x, Tensor)]
@@ -148,7 +161,7 @@ class FakeQuantizer(nn.Module):
     def _traced_for(self, inputs: tuple[object, ...]) -> Traced:
         key = shapes_of(inputs)
         if key not in self._traced:
-            self._traced[key] = trace(self.module, inputs)
+            self._traced[key] = trace_without_hooks(self.module, inputs)
         return self._traced[key]
 
     def _known(self) -> Mapping[str, Range]:

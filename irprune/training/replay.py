@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from irprune.frontends.torch_export import Traced
+from irprune.frontends.torch_export import Traced, trace
 
 BATCH_NORM = "aten.batch_norm.default"
 TRAINING_FLAGS: Mapping[str, int] = {
@@ -86,6 +87,16 @@ class Replay(fx.Interpreter):
             found = self._program.tensors[path]
         assert isinstance(found, Tensor)
         return found
+
+
+def trace_without_hooks(module: nn.Module, inputs: tuple[object, ...]) -> Traced:
+    """What is traced of a module's own code, without what its hooks do around it."""
+    held = {name: vars(module)[name] for name in ("_forward_pre_hooks", "_forward_hooks")}
+    vars(module).update({name: OrderedDict() for name in held})
+    try:
+        return trace(module, inputs)
+    finally:
+        vars(module).update(held)
 
 
 def scaled_after(traced: Traced) -> Mapping[str, tuple[str, str, float]]:

@@ -18,6 +18,7 @@ from irprune.backends.ranges import read_ranges, write_ranges
 from irprune.ir.errors import UsageError
 from irprune.ir.types import Array, DType
 from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer
+from irprune.training.gates import Gates
 from tests.tflite_files import Micro
 
 IMAGE = (torch.zeros(1, 3, 8, 8),)
@@ -96,6 +97,20 @@ def test_it_computes_what_the_module_does_before_it_starts(name: str) -> None:
     for path, buffer in own.named_buffers():
         if not path.endswith("num_batches_tracked"):
             torch.testing.assert_close(module.get_buffer(path), buffer)
+
+
+def test_masks_hold_channels_at_zero_here_too() -> None:
+    module = net().eval()
+    quantizer = FakeQuantizer(module, IMAGE, start=1).eval()
+    x = images(4)
+    with torch.no_grad():
+        whole = module(x)
+        gates = Gates(module, IMAGE)
+        gates.set(torch.arange(len(gates.mask)).remainder(2).float())
+        assert torch.equal(quantizer(x), module(x))
+        assert not torch.allclose(module(x), whole)
+        gates.remove()
+        assert torch.equal(quantizer(x), whole)
 
 
 def test_dropout_drops_in_training_alone() -> None:
