@@ -26,7 +26,8 @@ def encoded(compression: Compression) -> Exact | None:
     with importing():
         from ethosu import mlw_codec
     weights = compression.integers
-    parts = not compression.depthwise and reads_part_kernels(weights)
+    bits = compression.input_bits
+    parts = not compression.depthwise and reads_part_kernels(weights, bits)
     stream, _ = mlw_codec.reorder_encode(
         BRICK,
         BRICK,
@@ -34,7 +35,7 @@ def encoded(compression: Compression) -> Exact | None:
         BLOCK,
         compression.depthwise,
         parts,
-        8,
+        bits,
         WINDOW,
         WINDOW,
     )

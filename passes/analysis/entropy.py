@@ -57,12 +57,14 @@ class Compression:
             point subtracted. Float weights are rounded to 8 bits, as ``quantize`` would.
         depthwise: whether each output reads one input.
         bits: the width of a weight.
+        input_bits: the width of what it is multiplied by.
     """
 
     value: Value
     integers: Array
     depthwise: bool
     bits: int
+    input_bits: int
 
     @property
     def raw(self) -> Bytes:
@@ -94,7 +96,7 @@ class Compression:
         """What an Ethos-U's stream takes; None of 16-bit weights, which it does not read."""
         if self.bits > 8:
             return None
-        stream = weight_stream(self.integers, depthwise=self.depthwise)
+        stream = weight_stream(self.integers, depthwise=self.depthwise, bits=self.input_bits)
         return Estimate(stream_size(stream))
 
     def _bound(self, bits: float) -> Bound:
@@ -151,9 +153,14 @@ def compressions(graph: Graph) -> tuple[Compression, ...]:
 
 
 def _compression(node: Node, value: Value, array: Array) -> Compression:
-    bits = 16 if value.type.dtype in (DType.I16, DType.U16) else 8
     integers = volume(node, _integers(node, value, array).astype(np.int64))
-    return Compression(value, integers, is_depthwise(node), bits)
+    bits, input_bits = (_bits(v.type.dtype) for v in (value, node.inputs[0]))
+    return Compression(value, integers, is_depthwise(node), bits, input_bits)
+
+
+def _bits(dtype: DType) -> int:
+    """The width of numbers as deployed."""
+    return 16 if dtype in (DType.I16, DType.U16) else 8
 
 
 def _integers(node: Node, value: Value, array: Array) -> Array:

@@ -21,12 +21,14 @@ BRICK = 8
 """Channels, of inputs and of outputs, that are multiplied side by side."""
 WINDOW = 8
 """The most rows and columns of a kernel that are read at once; larger ones are cut."""
-DEPTH = 32
-"""Input channels that are read before the next outputs, kernel element by kernel element."""
+DEPTH = {8: 32, 16: 16}
+"""Input channels, of 8 or 16 bits, that are read for one element of a kernel after another."""
 PART_DEPTH = 16
-"""The same where all elements of a kernel are read for a brick of input channels."""
-ELEMENTS = 4
-"""Kernel elements are filled up to a multiple of this where they are read one after another."""
+"""Those that are read before the next outputs where all of a kernel is read for a brick."""
+ELEMENTS = {8: 4, 16: 2}
+"""Kernels are then filled up to a multiple of these elements, by the bits of the inputs."""
+DEPTHWISE_ELEMENTS = 4
+"""The same of depthwise kernels."""
 
 PALETTE = 32
 HEADER_BITS = 3 + 15 + 3 + 1 + 1 + 13
@@ -69,35 +71,40 @@ def is_depthwise(node: Node) -> bool:
     return 1 < op.groups == channels
 
 
-def reads_part_kernels(weights: Array) -> bool:
+def reads_part_kernels(weights: Array, bits: int) -> bool:
     """Whether all elements of a kernel are read for a few inputs, and not all inputs for each.
 
     So are few inputs, and wherever more of the NPU is busy then.
+
+    Args:
+        weights: outputs x height x width x inputs, of no depthwise convolution.
+        bits: the width of the inputs.
     """
     _, height, width, inputs = weights.shape
     elements = height * width
-    busy_by_depth = inputs / _up(inputs, DEPTH)
-    busy_by_parts = inputs / _up(inputs, BRICK) * elements / _up(elements, ELEMENTS)
+    busy_by_depth = inputs / _up(inputs, DEPTH[bits])
+    busy_by_parts = inputs / _up(inputs, BRICK) * elements / _up(elements, ELEMENTS[bits])
     return bool(inputs <= BRICK or busy_by_parts >= busy_by_depth)
 
 
-def weight_stream(weights: Array, *, depthwise: bool) -> Array:
+def weight_stream(weights: Array, *, depthwise: bool, bits: int = 8) -> Array:
     """Weights in the order in which the NPU reads them, with zeros where it has no more.
 
     Args:
         weights: outputs x height x width x inputs; zero stands for 0.
         depthwise: whether each output reads one input.
+        bits: the width of the inputs.
     """
-    parts = not depthwise and reads_part_kernels(weights)
-    depth = PART_DEPTH if parts else DEPTH
-    fill = BRICK if parts else 1 if depthwise else DEPTH
+    parts = not depthwise and reads_part_kernels(weights, bits)
+    depth = PART_DEPTH if parts else DEPTH[bits]
+    fill = BRICK if parts else 1 if depthwise else depth
+    step = ELEMENTS[bits] if parts else DEPTHWISE_ELEMENTS if depthwise else 1
     pieces = []
     for i in range(0, weights.shape[3], depth):
         for y in range(0, weights.shape[1], WINDOW):
             for x in range(0, weights.shape[2], WINDOW):
                 piece = weights[:, y : y + WINDOW, x : x + WINDOW, i : i + depth]
                 piece = piece.reshape(len(piece), -1, piece.shape[3])
-                step = ELEMENTS if parts or depthwise else 1
                 pieces.append(_in_bricks(_filled(piece, (BRICK, step, fill)), parts=parts))
     return np.concatenate([np.zeros(0, weights.dtype), *pieces])
 

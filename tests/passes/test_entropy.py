@@ -78,12 +78,12 @@ def test_entropies_of_udc(shared: Path) -> None:
         )
 
 
-def walked(weights: Array, depthwise: bool) -> list[int]:
+def walked(weights: Array, depthwise: bool, bits: int) -> list[int]:
     """The NPU's order, one weight after another."""
     outputs, height, width, inputs = weights.shape
-    parts = not depthwise and reads_part_kernels(weights)
-    depth = inputs if depthwise else 16 if parts else 32
-    step = 4 if parts or depthwise else 1
+    parts = not depthwise and reads_part_kernels(weights, bits)
+    depth = inputs if depthwise else 16 if parts or bits == 16 else 32
+    step = 4 if depthwise or (parts and bits == 8) else 2 if parts else 1
     side = 1 if depthwise else 8
     found = []
 
@@ -105,11 +105,19 @@ def walked(weights: Array, depthwise: bool) -> list[int]:
     return found
 
 
-@given(st.tuples(*(st.integers(1, n) for n in (20, 10, 10, 40))), st.booleans(), st.integers(0, 9))
-def test_the_order_of_a_stream(shape: tuple[int, ...], depthwise: bool, seed: int) -> None:
+@given(
+    st.tuples(*(st.integers(1, n) for n in (20, 10, 10, 40))),
+    st.booleans(),
+    st.sampled_from([8, 16]),
+    st.integers(0, 9),
+)
+def test_the_order_of_a_stream(
+    shape: tuple[int, ...], depthwise: bool, bits: int, seed: int
+) -> None:
     shape = (*shape[:3], 1) if depthwise else shape
     weights = np.random.default_rng(seed).integers(-127, 128, shape)
-    assert weight_stream(weights, depthwise=depthwise).tolist() == walked(weights, depthwise)
+    found = weight_stream(weights, depthwise=depthwise, bits=bits).tolist()
+    assert found == walked(weights, depthwise, bits)
 
 
 def test_a_stream_of_one_weight_takes_a_bit_each() -> None:

@@ -81,15 +81,23 @@ def test_real_models(shared: Path, tmp_path: Path, name: str, sparsity: float) -
     assert sum(estimates) == pytest.approx(sum(by_codec), rel=0.05)
 
 
-@given(st.tuples(*(st.integers(1, n) for n in (16, 10, 10, 40))), st.booleans(), st.integers(0, 9))
-def test_the_order_is_that_of_the_codec(shape: tuple[int, ...], depthwise: bool, seed: int) -> None:
+@given(
+    st.tuples(*(st.integers(1, n) for n in (16, 10, 10, 40))),
+    st.booleans(),
+    st.sampled_from([8, 16]),
+    st.integers(0, 9),
+)
+def test_the_order_is_that_of_the_codec(
+    shape: tuple[int, ...], depthwise: bool, bits: int, seed: int
+) -> None:
     """Vela codes the reordered stream to the same bytes as it codes what it reorders itself."""
     shape = (*shape[:3], 1) if depthwise else shape
     weights = np.random.default_rng(seed).integers(-127, 128, shape)
-    parts = not depthwise and reads_part_kernels(weights)
+    parts = not depthwise and reads_part_kernels(weights, bits)
     volume = weights.astype(np.int16)
-    theirs, _ = mlw_codec.reorder_encode(8, 8, volume, 16, depthwise, parts, 8, 8, 8)
-    ours = mlw_codec.encode(weight_stream(weights, depthwise=depthwise).astype(np.int16).tolist())
+    theirs, _ = mlw_codec.reorder_encode(8, 8, volume, 16, depthwise, parts, bits, 8, 8)
+    stream = weight_stream(weights, depthwise=depthwise, bits=bits)
+    ours = mlw_codec.encode(stream.astype(np.int16).tolist())
     assert bytes(ours) == bytes(theirs)
 
 
