@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from irprune.frontends.torch_export import Traced, trace
+from irprune.frontends.torch_export import Traced
 from irprune.ir.channels import Ties
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node
@@ -20,6 +19,8 @@ from irprune.passes.analysis.channels import Channels, Place, channels
 from irprune.passes.analysis.salience import factors, filters
 from irprune.passes.rewrite.drop_dead import drop_dead
 from irprune.training.parameters import Parameters
+from irprune.training.replay import trace_without_hooks
+from irprune.training.substitution import ParameterPlace, Substitution
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,12 @@ class _Gated:
     """A parameter that is multiplied by masks.
 
     Attributes:
-        owner: the module that has it.
-        name: its name there.
+        place: where it is.
         rank: how many axes it has.
         axes: of each masked axis the positions in the mask of its indices; past its end stays.
     """
 
-    owner: nn.Module
-    name: str
+    place: ParameterPlace
     rank: int
     axes: tuple[tuple[int, Tensor], ...]
 
@@ -71,7 +70,7 @@ class Gates:
     """
 
     def __init__(self, module: nn.Module, example_inputs: tuple[object, ...]) -> None:
-        traced = trace(module, example_inputs)
+        traced = trace_without_hooks(module, example_inputs)
         self.graph = traced.graph
         self.channels = channels(traced.graph)
         sizes = [group.width for group in self.channels.free]
@@ -79,17 +78,12 @@ class Gates:
             raise UsageError("has no channels that can be removed", where=type(module).__name__)
         self.first = np.cumsum([0, *sizes])[:-1].tolist()
         self.mask = torch.ones(sum(sizes))
-        self._module = module
         places = _Slots(module, traced, self.channels, sum(sizes))
         self._gated = places.gated()
         self._sources = places.sources()
         self._factors: list[Tensor | None] = []
-        self._held: list[tuple[_Gated, nn.Parameter]] = []
         self._soft: Tensor | None = None
-        self._handles = [
-            module.register_forward_pre_hook(self._close),
-            module.register_forward_hook(self._open, always_call=True),
-        ]
+        self._substitution = Substitution(module, self._masked)
         self.set(self.mask)
 
     def saliences(self) -> Tensor:
@@ -124,37 +118,17 @@ class Gates:
 
     def remove(self) -> None:
         """Leave the module without masks."""
-        for handle in self._handles:
-            handle.remove()
+        self._substitution.remove()
 
-    def _close(self, module: nn.Module, inputs: Any) -> None:
+    def _masked(self) -> Iterator[tuple[ParameterPlace, Tensor]]:
         if self._soft is not None:
             full = torch.cat([self._soft, self._soft.new_ones(1)])
         for gated, factor in zip(self._gated, self._factors, strict=True):
-            parameter = gated.owner._parameters[gated.name]
-            assert isinstance(parameter, nn.Parameter)
+            tensor = gated.place.tensor
             if self._soft is not None:
-                masked = parameter.detach() * gated.factor(full)
+                yield gated.place, tensor.detach() * gated.factor(full)
             elif factor is not None:
-                masked = parameter * factor
-            else:
-                continue
-            self._held.append((gated, parameter))
-            _put(gated, masked)
-
-    def _open(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        while self._held:
-            gated, parameter = self._held.pop()
-            _put(gated, parameter)
-
-
-def _put(gated: _Gated, tensor: Tensor) -> None:
-    """Let the owner compute with a tensor under the parameter's name, its place in order kept."""
-    parameters: dict[str, Any] = gated.owner._parameters
-    parameters[gated.name] = tensor
-    if isinstance(gated.owner, nn.RNNBase):
-        names = gated.owner._flat_weights_names
-        gated.owner._flat_weights = [parameters[name] for name in names]
+                yield gated.place, tensor * factor
 
 
 class _Slots:
@@ -183,9 +157,9 @@ class _Slots:
                 axes[path][along] = slots
         gated = []
         for path, masked in axes.items():
-            owner, name, parameter = self._owner(path)
-            if parameter is not None:
-                gated.append(_Gated(owner, name, parameter.ndim, tuple(sorted(masked.items()))))
+            place = ParameterPlace.of(self._module, path)
+            if place.parameter is not None:
+                gated.append(_Gated(place, place.tensor.ndim, tuple(sorted(masked.items()))))
         return gated
 
     def sources(self) -> list[tuple[nn.Parameter, int, Tensor]]:
@@ -195,7 +169,7 @@ class _Slots:
             places = list(factors(self._graph, group)) or list(filters(self._graph, group))
             for place in places:
                 for path, along, slots in self._along(place):
-                    parameter = self._owner(path)[2]
+                    parameter = ParameterPlace.of(self._module, path).parameter
                     if parameter is not None:
                         found.append((parameter, along, slots))
         return found
@@ -205,12 +179,6 @@ class _Slots:
         own = self._slots[self._channels.axes[value][axis]]
         if not np.all(own == self._end):
             yield from self._parameters.along(value, axis, torch.from_numpy(own), self._end)
-
-    def _owner(self, path: str) -> tuple[nn.Module, str, nn.Parameter | None]:
-        """The module that has a tensor, its name there, and itself where it is a parameter."""
-        prefix, _, name = path.rpartition(".")
-        owner = self._module.get_submodule(prefix)
-        return owner, name, owner._parameters.get(name)
 
 
 def _reading(graph: Graph, found: Channels) -> Iterator[Place]:
