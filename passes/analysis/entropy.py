@@ -74,7 +74,7 @@ class Compression:
     @property
     def density(self) -> float:
         """The share of weights that are not zero; 1 of none at all."""
-        return np.count_nonzero(self.integers) / max(1, self.integers.size)
+        return float(np.count_nonzero(self.integers)) / max(1, self.integers.size)
 
     @property
     def printed(self) -> Bound:

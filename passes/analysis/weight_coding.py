@@ -118,6 +118,8 @@ def stream_size(stream: Array) -> int:
     """
     plain = _section_bits(stream)
     others = stream[stream != 0]
+    if not len(others):  # which the compiler codes one by one, too
+        return _bytes(plain)
     ends = np.flatnonzero(stream != 0)
     runs = np.diff(np.concatenate([[-1], ends, [len(stream)]])) - 1
     in_runs = _section_bits(others) + _run_bits(runs)

@@ -20,6 +20,7 @@ from irprune.frontends.tflite import read_tflite_file
 from irprune.ir.graph import Value
 from irprune.passes.analysis.entropy import Compression, compressions
 from irprune.passes.analysis.weight_coding import reads_part_kernels, stream_size, weight_stream
+from tests.backends.vela.nets import Nets
 
 MODELS = ("ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8")
 SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95)
@@ -114,6 +115,14 @@ def test_random_weights(density: float, spread: float) -> None:
     )
 
 
-def test_all_zeros() -> None:
-    zeros = [0] * 36864
-    assert abs(stream_size(np.zeros(36864, int)) - len(mlw_codec.encode(zeros))) < 1024
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_layer_of_one_weight(tmp_path: Path, value: int) -> None:
+    """Vela's compiler takes a bit for each, zeros or not."""
+    nets = Nets()
+    nets.even_conv(value)
+    report, sizes = optimised(nets.finish(), tmp_path)
+    (layer,) = report.layers
+    found = sizes[layer.node.inputs[1]]
+    assert found.encoded is not None
+    assert found.encoded.bytes == pytest.approx(layer.weights.bytes, abs=16)
+    assert (found.density, found.entropy.bytes) == (value / 7, 0)
