@@ -55,6 +55,7 @@ def test_bad_targets(mixed: Path, shared: Path) -> None:
     call = ("compile", mixed, "-o", out)
     refused(irprune(*call, "--target", "ethos-u99"), "no accelerator 'ethos-u99'", "ethos-u55-32, ")
     refused(irprune(*call, *U55, "--compress", "prune"), "exclude each other")
+    refused(irprune(*call, *U55, "--plan"), "exclude each other")
     model = shared / "models" / "vww_96_float.tflite"
     done = irprune("compile", model, "-o", out, "--float", *U55)
     refused(done, "nothing of it runs on ethos-u55-128: not 'CONV_2D#0'")

@@ -132,9 +132,16 @@ def optimise(
         sram: bytes of SRAM that Vela tries to keep to.
 
     Raises:
-        UsageError: Vela is not installed, does not know the accelerator, or fails.
+        UsageError: Vela is not installed, does not know the accelerator, or fails; or the file
+            has a memory plan.
     """
     expect_accelerator(accelerator)
+    if model.plan is not None:  # Vela would leave it in the new file, whose tensors are others
+        raise UsageError(
+            "has a memory plan, and Vela makes its own",
+            where=model.graph.name,
+            hint="compile it without --plan",
+        )
     with TemporaryDirectory(prefix="irprune-") as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)

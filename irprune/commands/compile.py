@@ -101,6 +101,8 @@ def compile_(
         raise UsageError("--mean and --std are for images: name a folder with --calibration")
     if target is not None and compress is not None:
         raise UsageError("--target and --compress exclude each other: Vela encodes weights itself")
+    if target is not None and plan:
+        raise UsageError("--target and --plan exclude each other: Vela makes a plan of its own")
     _, budget = limits(device, sram, flash)
     from irprune.backends import compile as backend
     from irprune.backends import vela

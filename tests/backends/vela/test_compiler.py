@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from irprune.backends.tflite import scheduled
 from irprune.backends.vela import accelerators, optimise
 from irprune.budget import Budget
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
-from irprune.ir.types import Bytes
+from irprune.ir.types import Array, Bytes
+from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.entropy import Exact
+from irprune.passes.analysis.memory import memory_of
 from tests.backends.vela.nets import Nets
 
 
@@ -66,6 +70,27 @@ def test_vela_fails(tmp_path: Path) -> None:
     data = nets.finish()
     with pytest.raises(UsageError, match=r"^net: Vela: .*HARD_SWISH 't1' Does not have valid"):
         optimise(data, read_tflite_file(data, "net"), "ethos-u55-128")
+
+
+def test_plans_are_velas_own(shared: Path) -> None:
+    """One of the plain file would stay as it is in the other, whose tensors it does not fit."""
+    data, model = read(shared / "models" / "kws_ref_model.tflite")
+    made = optimise(data, model, "ethos-u55-128").data
+    tensors = schema.Model.GetRootAs(made).Subgraphs(0).TensorsLength()
+    (plan,) = plans(made)
+    assert plan[:3].tolist() == [0, 1, tensors]
+    assert len(plan) == 3 + tensors
+    memory = memory_of(model.graph, Precision.MODEL)
+    planned = scheduled(data, model, memory.schedule.order, memory.arena.offsets)
+    with pytest.raises(UsageError, match="has a memory plan"):
+        optimise(planned, read_tflite_file(planned, "planned"), "ethos-u55-128")
+
+
+def plans(data: bytes) -> list[Array]:
+    """The memory plans in a file."""
+    model = schema.ModelT.InitFromPackedBuf(data)
+    found = [m.buffer for m in model.metadata if m.name == b"OfflineMemoryAllocation"]
+    return [np.frombuffer(bytes(model.buffers[at].data), np.int32) for at in found]
 
 
 def test_vela_crashes(shared: Path) -> None:
