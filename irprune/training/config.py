@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from irprune.budget import Budget
 from irprune.ir.errors import UsageError
+from irprune.training.resources import Peak, Scalarization
+from irprune.training.width_pruner import Feedback
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -110,9 +112,9 @@ class Pruning(Section):
     start: NotNegative = 0
     batches: Count = 16
     early_termination: bool = False
-    feedback: str = "both"
-    scalarization: str = "random"
-    peak: str = "precise"
+    feedback: Feedback = Feedback.BOTH
+    scalarization: Scalarization = Scalarization.RANDOM
+    peak: Peak = Peak.PRECISE
 
 
 class Quantization(Section):
@@ -193,10 +195,11 @@ def parse_config(document: dict[str, Any]) -> TrainConfig:
         place = ".".join(map(str, first["loc"]))
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise UsageError(f"{place}: {first['msg'].lower()}{more}", hint="see README.md") from None
+    budget = config.limits
     if (config.method is Method.NONE) != (config.budget is None):
         raise UsageError(
             f"method '{config.method}' "
-            + ("takes no budget" if config.budget else "needs a budget, sram=16KB flash=32KB"),
+            + ("takes no budget" if budget != Budget() else "needs a budget, sram=16KB flash=32KB"),
         )
     if config.quantization.epochs > config.training.epochs:
         raise UsageError("quantization.epochs are among training.epochs, of which there are fewer")

@@ -27,9 +27,6 @@ from irprune.training.replay import (
 MOMENTUM = 0.99
 """How much of a moving average stays at each step."""
 
-SEEN = 16
-"""How many inputs are kept, for the ranges of what only the lowered model computes."""
-
 
 class FakeQuantizer(nn.Module):
     """A module that computes with the numbers that its compiled form can represent.
@@ -85,7 +82,6 @@ class FakeQuantizer(nn.Module):
         self._scaled = scaled_after(traced)
         self._traced = {shapes_of(example_inputs): traced}
         self._place = {name: i for i, name in enumerate(dict.fromkeys(self._grid.points.values()))}
-        self._seen: tuple[object, ...] | None = None
         self.register_buffer("low", torch.full((len(self._place),), torch.inf))
         self.register_buffer("high", torch.full((len(self._place),), -torch.inf))
         self.register_buffer("steps", torch.tensor(0))
@@ -94,7 +90,6 @@ class FakeQuantizer(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """The module's output; all of them as a tuple where there are several."""
         traced = self._traced_for(inputs)
-        self._seen = pytree.tree_map_only(Tensor, lambda x: x[:SEEN].detach(), inputs)
         learns = self.training and not bool(self.frozen)
         rounds = int(self.steps) >= self._start and bool(self.low.isfinite().all())
         quants = self._grid.quants(self._known()) if rounds else {}
@@ -131,32 +126,38 @@ class FakeQuantizer(nn.Module):
         """Let ranges and the statistics of batch normalization stay as they are from now on."""
         self.frozen.fill_(True)
 
-    def ranges(self) -> Mapping[str, Range]:
+    def ranges(self, inputs: tuple[object, ...] | None = None) -> Mapping[str, Range]:
         """The range of each real activation of the lowered model, by its name.
 
-        Those that the module computes itself were learned; what else the lowered model computes,
-        such as the parts of an activation function, is observed on the last inputs seen.
+        Args:
+            inputs: a batch on which that is observed which the lowered model computes and the
+                module does not, such as the parts of an activation function; for most models
+                there is nothing.
 
         Raises:
-            UsageError: nothing has been observed yet.
+            UsageError: nothing has been observed yet, or inputs are needed.
         """
-        if self._seen is None or not self.low.isfinite().all():
+        where = type(self.module).__name__
+        if not self.low.isfinite().all():
             raise UsageError(
-                "no ranges have been observed yet",
-                where=type(self.module).__name__,
-                hint="train with the quantizer first",
+                "no ranges have been observed yet", where=where, hint="train with the quantizer"
             )
-        known = self._known()
-        named = {value.name: known[name] for value, name in self._grid.points.items()}
+        found = self._grid.completed(self._known())
         lowered = lower(trace_without_hooks(self.module, self._example_inputs).graph)
-        if all(value.name in named for value in real_activations(lowered)):
-            return named
-        batch = [x for x in pytree.tree_leaves(self._seen) if isinstance(x, Tensor)]
-        samples = [
-            placed([x[i : i + 1].cpu().numpy() for x in batch]) for i in range(len(batch[0]))
-        ]
-        observed = {value.name: found for value, found in calibrate(lowered, samples).items()}
-        return observed | named
+        missing = [v.name for v in real_activations(lowered) if v.name not in found]
+        if not missing:
+            return found
+        if inputs is None:
+            raise UsageError(
+                f"the module does not compute {len(missing)} activations of its lowered form, "
+                f"such as '{missing[0]}'",
+                where=where,
+                hint="give a batch of inputs to observe them on",
+            )
+        batch = [x.detach().cpu() for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
+        samples = [placed([x[i : i + 1].numpy() for x in batch]) for i in range(len(batch[0]))]
+        observed = {value.name: seen for value, seen in calibrate(lowered, samples).items()}
+        return {**observed, **found}
 
     def _traced_for(self, inputs: tuple[object, ...]) -> Traced:
         key = shapes_of(inputs)

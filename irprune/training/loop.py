@@ -31,7 +31,6 @@ from irprune.training.data import Batch, Batches, Samples, splits
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
-from irprune.training.resources import Peak, Scalarization
 from irprune.training.state import read_state, write_state
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
@@ -251,9 +250,9 @@ class Loop:
             every=config.every,
             rate=config.rate,
             start=config.start,
-            feedback=Feedback(config.feedback),
-            scalarization=Scalarization(config.scalarization),
-            peak=Peak(config.peak),
+            feedback=config.feedback,
+            scalarization=config.scalarization,
+            peak=config.peak,
             seed=self.config.seed,
         )
         size = self.config.training.batch
@@ -272,7 +271,7 @@ class Loop:
         """Go on with the small module."""
         pruner = self._pruner
         assert pruner is not None
-        if not pruner.met and Feedback(self.config.pruning.feedback) is not Feedback.TASK:
+        if not pruner.met and self.config.pruning.feedback is not Feedback.TASK:
             raise UsageError(
                 f"the budget is not met after {self._step} steps of pruning: {_told(pruner.usage)}",
                 hint="raise pruning.rate, or train for more epochs",

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import save
 from torch.utils.data import Subset
 
@@ -31,7 +32,7 @@ from irprune.training.history import write_history
 from irprune.training.loop import Loop
 
 CALIBRATED = 128
-"""Held-out samples that ranges are taken from where they were not trained."""
+"""Held-out samples that those ranges are taken from which were not trained."""
 
 MODEL = "model.tflite"
 WEIGHTS = "weights.safetensors"
@@ -84,7 +85,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
     config, data = loop.config, loop.data
     module = loop.module.cpu().eval()
     graph = load(module, loop.example_inputs)
-    ranges = loop.quantizer.ranges() if loop.quantizer else _calibrated(loop)
+    ranges = _ranges(loop)
     compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
     if loop.plan is not None:
         write_plan(loop.plan, folder / "plan.json")
@@ -117,12 +118,14 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
     return outcome
 
 
-def _calibrated(loop: Loop) -> Mapping[str, Range]:
-    """Ranges from held-out samples."""
-    lowered = lower(load(loop.module, loop.example_inputs))
+def _ranges(loop: Loop) -> Mapping[str, Range]:
+    """Ranges that were trained, or else of held-out samples."""
     held_out = loop.data.held_out
-    count = min(CALIBRATED, len(held_out))
-    samples = [placed([held_out[i][0][None].numpy()]) for i in range(count)]
+    batch = torch.stack([held_out[i][0] for i in range(min(CALIBRATED, len(held_out)))])
+    if loop.quantizer is not None:
+        return loop.quantizer.ranges((batch,))
+    lowered = lower(load(loop.module, loop.example_inputs))
+    samples = [placed([x[None].numpy()]) for x in batch]
     return {value.name: found for value, found in calibrate(lowered, samples).items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import networkx as nx
 import numpy as np
@@ -41,17 +41,12 @@ def shared_quants(
     Values that an operator only moves or compares have one. It is a fixed one where an operator
     that has such makes one of them, and it covers the others.
     """
-    ties = nx.Graph()
     fixed: dict[Value, tuple[Range, Quant]] = {}
-    for value in ranges:
-        ties.add_node(value)
     for node in graph.nodes:
-        if _shares(node):
-            nx.add_path(ties, [v for v in (*node.inputs, *node.outputs) if v in ranges])
-        elif type(node.op) in FIXED and dtype is DType.I8:
+        if type(node.op) in FIXED and dtype is DType.I8:
             fixed[node.outputs[0]] = FIXED[type(node.op)]
     found: dict[Value, Quant] = {}
-    for group in nx.connected_components(ties):
+    for group in shared(graph, ranges):
         whole = NOTHING
         for value in group:
             whole = whole.union(ranges[value])
@@ -62,6 +57,16 @@ def shared_quants(
                 quant = own
         found |= dict.fromkeys(group, quant)
     return found
+
+
+def shared(graph: Graph, activations: Collection[Value]) -> Iterator[set[Value]]:
+    """The activations in sets that have one quantization each: what is only moved or compared."""
+    ties = nx.Graph()
+    ties.add_nodes_from(activations)
+    for node in graph.nodes:
+        if _shares(node):
+            nx.add_path(ties, [v for v in (*node.inputs, *node.outputs) if v in activations])
+    yield from nx.connected_components(ties)
 
 
 def activation_quant(found: Range, dtype: DType) -> Quant:

@@ -175,6 +175,18 @@ def test_ranges_before_any_training() -> None:
         FakeQuantizer(net(), IMAGE).ranges()
 
 
+def test_what_only_the_lowered_model_computes_is_observed() -> None:
+    """GELU becomes a formula of many operators, none of which the module has."""
+    module = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 2))
+    quantizer = FakeQuantizer(module, (torch.zeros(1, 4),)).train()
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    quantizer(x)
+    with pytest.raises(UsageError, match="give a batch of inputs"):
+        quantizer.ranges()
+    graph = irprune.load(module, (torch.zeros(1, 4),))
+    assert compile_tflite(graph, ranges=quantizer.ranges((x,))).data
+
+
 def test_weights_that_are_computed_from_parameters() -> None:
     module = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
     with pytest.raises(UsageError, match="computed from parameters"):

@@ -1,0 +1,93 @@
+"""Widths learned in PyTorch Lightning's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as lightning
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from irprune.budget import Budget
+from irprune.training.width_pruner import Batch, Check, Loss, WidthOptions, WidthPruner
+
+
+class WidthPruning(lightning.Callback):
+    """A callback that learns widths (``WidthPruner``) while a LightningModule is fitted.
+
+    >>> pruning = WidthPruning(example_inputs, budget, held_out)
+    >>> lightning.Trainer(callbacks=[pruning]).fit(module, loader)
+    >>> small = pruning.pruner.finish()
+
+    Its state is in the trainer's checkpoints.
+
+    Args:
+        example_inputs: the arguments of the module's ``forward``.
+        budget: what the deployed model may take.
+        validation: held-out batches of inputs and targets, which are kept.
+        loss: the task's loss, of the module's outputs and the targets.
+        options: how widths are learned.
+        check: what a graph really takes on the device.
+
+    Attributes:
+        pruner: the pruner, once a fit has begun.
+    """
+
+    pruner: WidthPruner[nn.Module]
+
+    def __init__(
+        self,
+        example_inputs: tuple[object, ...],
+        budget: Budget,
+        validation: Sequence[Batch],
+        *,
+        loss: Loss = F.cross_entropy,
+        options: WidthOptions = WidthOptions(),
+        check: Check | None = None,
+    ) -> None:
+        self._example_inputs = example_inputs
+        self._budget = budget
+        self._validation = validation
+        self._loss = loss
+        self._options = options
+        self._check = check
+        self._state: Mapping[str, Any] | None = None
+
+    def on_fit_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Make the pruner, with the state of a checkpoint where there is one."""
+        device = pl_module.device
+        self.pruner = WidthPruner(
+            pl_module,
+            tuple(x.to(device) if isinstance(x, Tensor) else x for x in self._example_inputs),
+            self._budget,
+            [(x.to(device), y.to(device)) for x, y in self._validation],
+            loss=self._loss,
+            options=self._options,
+            check=self._check,
+        )
+        if self._state is not None:
+            self.pruner.load_state_dict(self._state)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Let the pruner see each step of the optimizer."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self.pruner.step()
+            pl_module.log("pruning/met", float(self.pruner.met))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pruner's state."""
+        return self.pruner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there once the fit begins."""
+        self._state = state_dict
