@@ -58,6 +58,8 @@ def train(
                 "holds a run already", where=str(output), hint="use --resume, or another folder"
             )
         loop.run()
+    if not loop.is_main:
+        return
     outcome = write_outcome(loop, output)
     if importlib.util.find_spec("matplotlib") is not None:
         write_atomically(output / "history.png", history_picture(loop.rows, settings.limits))

@@ -76,7 +76,9 @@ class Loop:
     def __init__(self, config: TrainConfig, folder: Path, watch: Watch) -> None:
         self.config, self._folder, self._watch = config, folder, watch
         training = config.training
-        self._accelerator = Accelerator(mixed_precision=training.mixed_precision.value)
+        self._accelerator = Accelerator(
+            mixed_precision=training.mixed_precision.value, cpu=not torch.cuda.is_available()
+        )
         torch.manual_seed(config.seed)
         module, example_inputs = load_module(config.model)
         self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
@@ -106,6 +108,11 @@ class Loop:
         self._pruner: WidthPruner[nn.Module] | None = None
         self._optimizer = self._new_optimizer()
         self._prepare()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one of several that writes and tells."""
+        return bool(self._accelerator.is_main_process)
 
     @property
     def checkpoint(self) -> Path:
@@ -206,7 +213,8 @@ class Loop:
         row = self._row(loss, whole) if whole or self._step % ROWS_EVERY == 0 else None
         if whole or self._step % self.config.training.checkpoint_every == 0:
             self._save()
-        self._watch(self._step, self._total, row)
+        if self.is_main:
+            self._watch(self._step, self._total, row)
 
     def _change_stage(self) -> None:
         """What is due before a step."""
@@ -346,7 +354,7 @@ class Loop:
         return Stage.TRAIN if self._pruner is None or self._pruner.met else Stage.PRUNE
 
     def _save(self) -> None:
-        if not self._accelerator.is_main_process:
+        if not self.is_main:
             return
         state = {
             "graph": fingerprint(self._graph),

@@ -37,6 +37,17 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+CONFIG = """
+model = "zoo:ds_cnn?input=1x8x8&classes=10&widths=16-24-24"
+budget = "sram=1700 flash=6500 macs=40k"
+data.source = "digits"
+training = {epochs = 9, batch = 64, learning_rate = 0.02, checkpoint_every = 7}
+pruning = {every = 4, rate = 4.0}
+quantization = {epochs = 2, start = 4}
+"""
+"""The same, as a file."""
+
+
 def config(**changes: Any) -> TrainConfig:
     return parse_config({**SETTINGS, **changes})
 
@@ -347,15 +358,7 @@ def test_state_in_a_file(tmp_path: Path) -> None:
 
 def test_a_killed_process(tmp_path: Path) -> None:
     """Killed at a random step, it leaves a checkpoint from which the same model comes."""
-    text = """
-        model = "zoo:ds_cnn?input=1x8x8&classes=10&widths=16-24-24"
-        budget = "sram=1700 flash=6500 macs=40k"
-        data.source = "digits"
-        training = {epochs = 9, batch = 64, learning_rate = 0.02, checkpoint_every = 7}
-        pruning = {every = 4, rate = 4.0}
-        quantization = {epochs = 2, start = 4}
-    """
-    (tmp_path / "config.toml").write_text("\n".join(map(str.strip, text.splitlines())))
+    (tmp_path / "config.toml").write_text(CONFIG)
     assert train(tmp_path, "whole").returncode == 0
     last = 20 * np.random.default_rng(0).integers(1, 9)
     command, environment = train_command("broken")
@@ -389,3 +392,30 @@ def train(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+RANK = """
+import hashlib, pathlib, sys
+from irprune.training.config import read_config
+from irprune.training.loop import Loop
+
+loop = Loop(read_config(pathlib.Path("config.toml")), pathlib.Path("."), lambda *_: None)
+loop.run()
+weights = b"".join(t.numpy().tobytes() for t in loop.module.state_dict().values())
+print("\\n", loop.plan.dumps().replace("\\n", ""), hashlib.sha256(weights).hexdigest())
+"""
+
+
+def test_two_processes_learn_the_same(tmp_path: Path) -> None:
+    """Weights, widths and masks; each sees a half of every batch."""
+    (tmp_path / "config.toml").write_text(CONFIG.replace("epochs = 9", "epochs = 5"))
+    (tmp_path / "rank.py").write_text(RANK)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "rank.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        launch, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (line for line in done.stdout.splitlines() if "kept" in line)
+    assert first == second
+    assert '"kept": {}' not in first

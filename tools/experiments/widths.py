@@ -49,10 +49,10 @@ seed = {seed}
 source = "cifar10"
 path = "{data}"
 [training]
-epochs = 6
+epochs = 4
 learning_rate = 0.005
 [pruning]
-rate = 2.0
+rate = 3.0
 {pruning}
 [quantization]
 epochs = 1
