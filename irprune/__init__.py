@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from irprune.backends.reference import run
     from irprune.backends.tflite import write_tflite
     from irprune.backends.tflite.footprint import footprint
-    from irprune.budget import Budget
+    from irprune.backends.usage import compiled_usage
+    from irprune.budget import Budget, Usage
     from irprune.devices import DEVICES, Device, device
     from irprune.frontends.load import load
     from irprune.ir.build import Builder
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
     from irprune.training.apply import apply_to_module, apply_to_optimizer
+    from irprune.training.fake_quantizer import FakeQuantizer
     from irprune.training.width_pruner import WidthOptions, WidthPruner
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
     "CostModel": "irprune.passes.analysis.cost_model",
     "DEVICES": "irprune.devices",
     "Device": "irprune.devices",
+    "FakeQuantizer": "irprune.training.fake_quantizer",
     "Graph": "irprune.ir.graph",
     "Group": "irprune.passes.analysis.channels",
     "IrpruneError": "irprune.ir.errors",
@@ -71,6 +74,7 @@ _HOMES = {
     "Report": "irprune.report.report",
     "Salience": "irprune.passes.analysis.salience",
     "Schedule": "irprune.passes.analysis.schedule",
+    "Usage": "irprune.budget",
     "Value": "irprune.ir.graph",
     "WidthOptions": "irprune.training.width_pruner",
     "WidthPruner": "irprune.training.width_pruner",
@@ -83,6 +87,7 @@ _HOMES = {
     "channels": "irprune.passes.analysis.channels",
     "check_arena": "irprune.passes.analysis.arena",
     "compile_tflite": "irprune.backends.compile",
+    "compiled_usage": "irprune.backends.usage",
     "deployed": "irprune.passes.pipeline",
     "device": "irprune.devices",
     "footprint": "irprune.backends.tflite.footprint",
@@ -114,6 +119,7 @@ __all__ = [
     "Compression",
     "CostModel",
     "Device",
+    "FakeQuantizer",
     "Graph",
     "Group",
     "IrpruneError",
@@ -127,6 +133,7 @@ __all__ = [
     "Report",
     "Salience",
     "Schedule",
+    "Usage",
     "Value",
     "WidthOptions",
     "WidthPruner",
@@ -139,6 +146,7 @@ __all__ = [
     "channels",
     "check_arena",
     "compile_tflite",
+    "compiled_usage",
     "deployed",
     "device",
     "footprint",
