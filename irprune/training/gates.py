@@ -104,7 +104,7 @@ class Gates:
         full = torch.cat([self.mask, self.mask.new_ones(1)])
         self._factors = [None] * len(self._gated)
         for i, gated in enumerate(self._gated):
-            factor = gated.factor(full)
+            factor = gated.factor(full).to(gated.place.tensor)
             self._factors[i] = None if bool((factor == 1).all()) else factor
 
     @contextmanager
@@ -126,7 +126,7 @@ class Gates:
         for gated, factor in zip(self._gated, self._factors, strict=True):
             tensor = gated.place.tensor
             if self._soft is not None:
-                yield gated.place, tensor.detach() * gated.factor(full)
+                yield gated.place, tensor.detach() * gated.factor(full).to(tensor)
             elif factor is not None:
                 yield gated.place, tensor * factor
 
@@ -157,9 +157,9 @@ class _Slots:
                 axes[path][along] = slots
         gated = []
         for path, masked in axes.items():
-            place = ParameterPlace.of(self._module, path)
-            if place.parameter is not None:
-                gated.append(_Gated(place, place.tensor.ndim, tuple(sorted(masked.items()))))
+            home = ParameterPlace.of(self._module, path)
+            if home.parameter is not None:
+                gated.append(_Gated(home, home.tensor.ndim, tuple(sorted(masked.items()))))
         return gated
 
     def sources(self) -> list[tuple[nn.Parameter, int, Tensor]]:
