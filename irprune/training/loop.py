@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from irprune.backends.usage import compiled_usage
@@ -26,17 +21,16 @@ from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan, fingerprint, loads
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.training.apply import apply_to_module, apply_to_optimizer
-from irprune.training.config import Method, Optimizer, TrainConfig
+from irprune.training.config import Method, TrainConfig
 from irprune.training.data import Batch, Batches, Samples, splits
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
 from irprune.training.state import read_state, write_state
+from irprune.training.stepper import Stepper
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
 CHECKPOINT = "checkpoint.safetensors"
-WARM_UP = 0.05
-"""The share of the steps in which the learning rate rises."""
 ROWS_EVERY = 20
 """The steps between two rows of the history."""
 FROZEN = 0.75
@@ -76,9 +70,7 @@ class Loop:
     def __init__(self, config: TrainConfig, folder: Path, watch: Watch) -> None:
         self.config, self._folder, self._watch = config, folder, watch
         training = config.training
-        self._accelerator = Accelerator(
-            mixed_precision=training.mixed_precision.value, cpu=not torch.cuda.is_available()
-        )
+        self._stepper = Stepper(training, config.seed)
         torch.manual_seed(config.seed)
         module, example_inputs = load_module(config.model)
         self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
@@ -87,13 +79,13 @@ class Loop:
             training.batch,
             training.accumulate,
             config.seed,
-            self._accelerator.process_index,
-            self._accelerator.num_processes,
+            self._stepper.rank,
+            self._stepper.ranks,
         )
         self._per_epoch = self._batches.per_epoch
         if not self._per_epoch:
             raise UsageError(f"training.batch is {training.batch}, there are fewer samples")
-        self.module = module.to(self._accelerator.device)
+        self.module = module.to(self._stepper.device)
         self.example_inputs = self._examples(example_inputs)
         self._expect_data()
         self._graph = load(self.module, self.example_inputs)
@@ -106,13 +98,13 @@ class Loop:
         self.quantizer: FakeQuantizer | None = None
         self.rows: list[Row] = []
         self._pruner: WidthPruner[nn.Module] | None = None
-        self._optimizer = self._new_optimizer()
-        self._prepare()
+        self._optimizer = self._stepper.new_optimizer(self.module)
+        self._stepper.train(self.module, self._optimizer)
 
     @property
     def is_main(self) -> bool:
         """Whether this process is the one of several that writes and tells."""
-        return bool(self._accelerator.is_main_process)
+        return self._stepper.rank == 0
 
     @property
     def checkpoint(self) -> Path:
@@ -198,10 +190,9 @@ class Loop:
 
     def _advance(self, batches: Iterator[list[Batch]]) -> None:
         """One step, and what comes between it and the next."""
-        _seed(self.config.seed, self._step, self._accelerator.process_index)
+        self._stepper.seed(self._step)
         self._change_stage()
-        parts = next(batches)
-        loss = self._train_on(parts)
+        loss = self._stepper.step(next(batches), self._step, self._total)
         if not math.isfinite(loss):
             raise UsageError(f"the loss is {loss} at step {self._step}", hint="lower learning_rate")
         self._step += 1
@@ -227,30 +218,6 @@ class Loop:
         frozen = self._on_integers + round(FROZEN * (self._total - self._on_integers))
         if self.quantizer is not None and self._step == frozen:
             self.quantizer.freeze()
-
-    def _train_on(self, parts: list[Batch]) -> float:
-        """One step of the optimizer; its mean loss over all processes."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self._network.train()
-        total = torch.zeros((), device=self._accelerator.device)
-        for at, (x, y) in enumerate(parts):
-            last = at == len(parts) - 1
-            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._network):
-                loss = F.cross_entropy(self._network(self._placed(x)), self._placed(y)) / len(parts)
-                self._accelerator.backward(loss)
-            total += loss.detach()
-        self._stepper.step()
-        self._stepper.zero_grad()
-        return float(self._accelerator.reduce(total, "mean"))
-
-    def _learning_rate(self) -> float:
-        """It rises in proportion to the steps, then falls as a cosine does."""
-        start = max(1, round(WARM_UP * self._total))
-        if self._step < start:
-            return self.config.training.learning_rate * (self._step + 1) / start
-        share = (self._step - start) / max(1, self._total - start)
-        return self.config.training.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def _start_pruning(self) -> None:
         config = self.config.pruning
@@ -297,31 +264,16 @@ class Loop:
         )
         self.module, self.plan = smaller, plan
         self._count()
-        self._prepare()
+        self._stepper.train(self.module, self._optimizer)
 
     def _start_quantization(self) -> None:
         self.quantizer = FakeQuantizer(
             self.module, self.example_inputs, start=self.config.quantization.start
-        ).to(self._accelerator.device)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Wrap what is trained now for the device, the precision and the other processes."""
-        self._accelerator.free_memory()
-        network = self.module if self.quantizer is None else self.quantizer
-        self._network, self._stepper = self._accelerator.prepare(network, self._optimizer)
-
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        training = self.config.training
-        parameters = self.module.parameters()
-        if training.optimizer is Optimizer.SGD:
-            return torch.optim.SGD(
-                parameters, 1.0, 0.9, weight_decay=training.weight_decay, nesterov=True
-            )
-        return torch.optim.AdamW(parameters, weight_decay=training.weight_decay)
+        ).to(self._stepper.device)
+        self._stepper.train(self.quantizer, self._optimizer)
 
     def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._accelerator.device)
+        return tensor.to(self._stepper.device)
 
     def _now(self) -> Graph:
         return load(self.module, self.example_inputs)
@@ -399,14 +351,6 @@ class Loop:
             raise UsageError(
                 f"gives {found.shape[1]} classes, and the data have more", where=self.config.model
             )
-
-
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Let what is random in a step depend on it alone."""
-    number = (seed * 1_000_003 + step) * 1009 + rank
-    torch.manual_seed(number)
-    np.random.seed(number % 2**32)
-    random.seed(number)
 
 
 def _told(usage: Usage) -> str:
