@@ -13,12 +13,15 @@ import torch
 from torch import nn
 
 from irprune.backends.reference import run
-from irprune.frontends.torch_export import Traced, foreign_code, trace
+from irprune.frontends.torch_export import Traced, foreign_code
 from irprune.ir.channels import Kept
 from irprune.ir.errors import InvalidModel, UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan
+from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from irprune.passes.rewrite.apply_widths import apply_widths, kept_channels
+from irprune.training.masks import gone_of
+from irprune.training.replay import trace_without_hooks
 from irprune.training.sizes import complete, set_sizes
 
 M = TypeVar("M", bound=nn.Module)
@@ -32,9 +35,10 @@ Slices = tuple[torch.Tensor, ...]
 
 
 def apply_to_module(module: M, plan: Plan, example_inputs: tuple[object, ...]) -> M:
-    """A module of the same structure without the channels that a plan leaves out.
+    """A module of the same structure without the channels and weights that a plan leaves out.
 
     It can be trained on, exported and saved like the one it was made from, which stays as it is.
+    Weights that a mask leaves out are zero in it, until it is trained on.
 
     Args:
         module: the module.
@@ -46,13 +50,14 @@ def apply_to_module(module: M, plan: Plan, example_inputs: tuple[object, ...]) -
         UsageError: the module's class cannot have such sizes: it computes weights from parameters,
             ties sizes that the graph does not, or has sizes written into its ``forward``.
     """
-    traced = trace(module, example_inputs)
-    slices = _slices_of(traced, plan)
+    traced = trace_without_hooks(module, example_inputs)
+    masked, slices = apply_sparsity(traced.graph, plan), _slices_of(traced, plan)
     where = type(module).__name__
     with _usage(where, "cannot be copied"):
         smaller = copy.deepcopy(module)
+    _make_zero(smaller, gone_of(traced, plan.masks))
     _cut(smaller, slices)
-    _expect_same(smaller, apply_widths(traced.graph, plan), example_inputs)
+    _expect_same(smaller, apply_widths(masked, plan), example_inputs)
     _expect_to_train(smaller, module, example_inputs)
     return smaller
 
@@ -107,7 +112,7 @@ def kept_slices(
     Raises:
         InvalidPlan, UsageError: as ``apply_to_module`` does.
     """
-    return _slices_of(trace(module, example_inputs), plan)
+    return _slices_of(trace_without_hooks(module, example_inputs), plan)
 
 
 def _slices_of(traced: Traced, plan: Plan) -> Mapping[str, Slices]:
@@ -172,6 +177,15 @@ def _cut(module: nn.Module, slices: Mapping[str, Slices]) -> None:
         set_sizes(prefix or type(module).__name__, part)
 
 
+def _make_zero(module: nn.Module, gone: Mapping[str, torch.Tensor]) -> None:
+    """Let elements of tensors be zero."""
+    tensors: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    tensors |= dict(module.named_buffers(remove_duplicate=False))
+    with torch.no_grad():
+        for path, elements in gone.items():
+            tensors[path].masked_fill_(elements.to(tensors[path].device), 0)
+
+
 def _sliced(tensor: torch.Tensor, indices: Slices) -> torch.Tensor:
     """What stays of a tensor, of the same kind."""
     data = tensor.detach()
@@ -202,6 +216,8 @@ def _expect_same(module: nn.Module, graph: Graph, example_inputs: tuple[object, 
         found = list(_tensors(probe(*copy.deepcopy(example_inputs))))
     wanted = run(graph, [x.detach().cpu().numpy() for x in _tensors(example_inputs)])
     for tensor, array in zip(found, wanted, strict=True):
+        if not np.isfinite(array).all():
+            raise UsageError("its outputs are not finite", where=where, hint="look at its weights")
         atol = TOLERANCE * np.abs(array).max(initial=0.01)
         if tensor.shape != array.shape or not np.allclose(tensor.cpu(), array, 0, atol):
             raise UsageError(

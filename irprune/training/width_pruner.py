@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from irprune.budget import Budget, Usage
@@ -25,6 +25,7 @@ from irprune.passes.one_shot import expect_reachable
 from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import apply_to_module, apply_to_optimizer
 from irprune.training.gates import Gates
+from irprune.training.ranks import mean_of_ranks
 from irprune.training.resources import Peak, ResourceLoss, Scalarization
 from irprune.training.widths import clipped_gradient, kept_count, width_gradient
 
@@ -259,8 +260,8 @@ class WidthPruner(Generic[M]):
             loss = self._loss(self._model(x), y)
             (by_mask,) = torch.autograd.grad(loss, mask)
         self._model.train(was_training)
-        by_mask = _mean_of_ranks(by_mask)
-        value = float(_mean_of_ranks(loss.detach().double()))
+        by_mask = mean_of_ranks(by_mask)
+        value = float(mean_of_ranks(loss.detach().double()))
         if not math.isfinite(value) or not bool(torch.isfinite(by_mask).all()):
             raise UsageError(
                 f"the loss on held-out data is {value} at update {self._updates}",
@@ -342,11 +343,3 @@ class WidthPruner(Generic[M]):
             raise UsageError(error.what, where=where, hint="give (inputs, targets)") from error
         finally:
             self._model.train(was_training)
-
-
-def _mean_of_ranks(tensor: Tensor) -> Tensor:
-    """The mean over all processes that train one model, the same in each."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(tensor)
-        tensor /= distributed.get_world_size()
-    return tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 
 import irprune
 from irprune import zoo
+from irprune.backends.reference import run
 from irprune.ir.errors import InvalidPlan, UsageError
 from irprune.ir.plan import Plan, fingerprint
 from irprune.passes.analysis.channels import channels
 from irprune.passes.one_shot import plan_for_ratio
-from irprune.training.apply import apply_to_module, apply_to_optimizer
+from irprune.passes.one_shot_sparsity import plan_for_sparsity
+from irprune.passes.rewrite.apply_sparsity import apply_sparsity
+from irprune.passes.rewrite.apply_widths import apply_widths
+from irprune.training.apply import apply_to_module, apply_to_optimizer, kept_slices
 from tests.channel_nets import NETS, Wired, conv
 from tests.widths import random_plan, run_masked
 
@@ -322,3 +327,50 @@ def test_what_modules_cannot_have() -> None:
     other = halved(Written().eval(), x)
     with pytest.raises(InvalidPlan, match="is for another graph"):
         apply_to_module(Computed(), other, x)
+
+
+def test_masks_are_carried_out_with_widths() -> None:
+    """What a plan's masks leave out is zero in what stays, and the module computes as its graph."""
+    module, inputs = (
+        NETS["residual_chain"].build().eval(),
+        tuple(torch.randn(shape) for shape in NETS["residual_chain"].shapes),
+    )
+    graph = irprune.load(module, inputs)
+    masks = plan_for_sparsity(graph, 0.6).masks
+    both = replace(plan_for_ratio(graph, 0.5), masks=masks)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    smaller = apply_to_module(module, both, inputs)
+    (wanted,) = run(apply_widths(apply_sparsity(graph, both), both), [x.numpy() for x in inputs])
+    with torch.no_grad():
+        np.testing.assert_allclose(smaller(*inputs).numpy(), wanted, rtol=0, atol=1e-5)
+    kept = kept_slices(module, both, inputs)
+    for name, mask in masks.items():
+        stays = torch.from_numpy(mask.stays)[torch.meshgrid(*kept[name], indexing="ij")]
+        assert not smaller.get_parameter(name)[~stays].any()
+        assert smaller.get_parameter(name)[stays].all()
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_masks_that_cannot_be_carried_out() -> None:
+    inputs = (torch.randn(1, 4),)
+    normed = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
+    plan = plan_for_sparsity(irprune.load(normed, inputs), 0.5)
+    with pytest.raises(UsageError, match="computed from parameters, or no parameter, and cannot"):
+        apply_to_module(normed, plan, inputs)
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x @ self.weight) @ self.weight[:, :2]
+
+    twice = Twice()
+    found = plan_for_sparsity(irprune.load(twice, inputs), 0.5)
+    assert len(found.masks) == 2
+    for name in found.masks:
+        one = replace(found, masks={name: found.masks[name]})
+        with pytest.raises(UsageError, match="'weight' is read in two ways"):
+            apply_to_module(twice, one, inputs)

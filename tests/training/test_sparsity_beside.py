@@ -1,0 +1,229 @@
+"""Sparsity beside widths and quantization, in modules of all kinds, and where it cannot be."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import irprune
+from irprune.backends.compile import compile_tflite
+from irprune.budget import Budget
+from irprune.ir.errors import UsageError
+from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.cost_model import CostModel
+from irprune.training.apply import apply_to_module
+from irprune.training.fake_quantizer import FakeQuantizer
+from irprune.training.sparsity import SparsityLearner
+from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
+from irprune.training.sparsity_terms import (
+    BoundedBytes,
+    BoundedCost,
+    MinimizedCost,
+    SparsityCost,
+    SparsityTerm,
+)
+from irprune.training.width_pruner import WidthOptions, WidthPruner
+from tests.sparse_nets import FAST, IMAGE, Net, batches, learned, net, train
+
+
+def half() -> Budget:
+    model = CostModel(irprune.load(net(), IMAGE))
+    return Budget(macs=Macs(int(model.macs(model.widths)) // 2))
+
+
+@pytest.mark.parametrize("widths_first", [True, False])
+def test_beside_widths(*, widths_first: bool) -> None:
+    """Both masks at once, whichever came first, in training and in what comes out."""
+    model = net()
+    budget, fast = half(), WidthOptions(every=2, rate=30.0)
+
+    def pruner() -> WidthPruner[Net]:
+        return WidthPruner(model, IMAGE, budget, batches(2, 1), options=fast)
+
+    widths = pruner() if widths_first else None
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5))
+    widths = widths or pruner()
+    train(model, learner, batches(30), also=widths)
+    assert widths.met
+    both = replace(widths.plan, masks=learner.plan.masks)
+    assert both.kept
+    assert both.masks
+    x = batches(1, 2)[0][0]
+    model.eval()
+    with torch.no_grad():
+        small = apply_to_module(model, both, IMAGE)
+        torch.testing.assert_close(small.eval()(x), model(x), rtol=0, atol=1e-5)
+        assert torch.equal(small(x), apply_to_module(model, both, IMAGE).eval()(x))
+    assert small.get_parameter("stem.0.weight").shape != model.get_parameter("stem.0.weight").shape
+    names = [name for name, _ in net().named_parameters()]
+    assert [name for name, _ in model.named_parameters()] == names
+    assert all(isinstance(p, nn.Parameter) for p in model.parameters())
+
+
+def test_widths_learn_the_same_beside_sparsity_in_either_order() -> None:
+    found = []
+    for widths_first in (True, False):
+        model = net()
+        budget, fast = half(), WidthOptions(every=2, rate=5.0)
+        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
+        parts: list[Any] = [None, None]
+        for at in (0, 1) if widths_first else (1, 0):
+            parts[at] = (
+                WidthPruner(model, IMAGE, budget, batches(2, 1), options=fast)
+                if at == 0
+                else SparsityLearner(model, IMAGE, goal, options=FAST)
+            )
+        train(model, parts[1], batches(12), also=parts[0])
+        found.append((parts[0].multipliers, parts[1].sparsities))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+def test_pruned_weights_are_the_zero_of_integers() -> None:
+    """What was trained on integers, compiled: each pruned weight is 0, and most others are not."""
+    model = net()
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.7))
+    quantizer = FakeQuantizer(model, IMAGE)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    quantizer.train()
+    for x, y in batches(20):
+        torch.autograd.backward(F.cross_entropy(quantizer(x), y) + learner.loss())
+        optimizer.step()
+        optimizer.zero_grad()
+        learner.step()
+    x = batches(1, 5)[0][0]
+    with torch.no_grad():
+        masked = quantizer.eval()(x)
+    sparse = learner.finish()
+    with torch.no_grad():
+        assert not torch.allclose(quantizer(x), masked)  # the model alone is dense again
+    graph = irprune.load(sparse, IMAGE)
+    compiled = compile_tflite(graph, ranges=quantizer.ranges()).model.graph
+    stays = {name: mask.stays for name, mask in learner.plan.masks.items()}
+    stored = {v.name: a for v, a in compiled.constants.items() if v.name in stays}
+    assert stored.keys() == stays.keys()
+    for name, array in stored.items():
+        assert array.dtype == np.int8
+        kept = stays[name].transpose(0, 2, 3, 1) if stays[name].ndim == 4 else stays[name]
+        assert not array[~kept].any()
+        assert np.mean(array[kept] != 0) > 0.9
+
+
+def test_tied_weights_and_cells() -> None:
+    """A tied parameter is one layer; the gates of a cell lose weights, too."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+            self.second.weight = self.first.weight
+            self.cell = nn.LSTM(6, 5, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.cell(self.second(self.first(x).relu()))[0]
+            return y
+
+    torch.manual_seed(0)
+    model, x = Tied(), torch.randn(1, 4, 6)
+    learner = SparsityLearner(model, (x,), FixedSparsity(0.5))
+    assert tuple(learner.sparsities) == ("first.weight", "cell.weight_ih_l0", "cell.weight_hh_l0")
+    with torch.no_grad():
+        masked = model(x)
+        sparse = learner.finish()
+        torch.testing.assert_close(sparse(x), masked)
+        assert not torch.allclose(model(x), masked)
+    assert sparse.second.weight is sparse.first.weight
+    assert int((sparse.first.weight == 0).sum()) == 18
+    assert isinstance(model.first.weight, nn.Parameter)
+
+
+def test_layers_are_chosen() -> None:
+    options = SparsityOptions(leave=("stem.*", "head.weight"), depthwise=True)
+    learner = SparsityLearner(net(), IMAGE, FixedSparsity(0.5), options=options)
+    assert tuple(learner.sparsities) == ("depthwise.weight", "body.0.weight", "dense.weight")
+    assert learner.whole == dict.fromkeys(("stem.0.weight", "head.weight"), "left whole as asked")
+
+
+def test_a_copy_computes_with_its_own_weights() -> None:
+    """As averages of weights do, which are kept in copies."""
+    model = net().eval()
+    x = batches(1)[0][0]
+    whole = model(x)
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5))
+    assert not torch.allclose(model(x), whole)
+    assert torch.equal(copy.deepcopy(model)(x), whole)
+    learner.finish()
+    assert torch.equal(model(x), whole)
+
+
+def constant(value: float) -> Net:
+    model = net()
+    with torch.no_grad():
+        model.get_parameter("body.0.weight").fill_(value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "goal", "options", "said"),
+    [
+        (net(), FixedSparsity(1.0), {}, r"Net: sparsity 1\.0 is not a share from 0 to less than 1"),
+        (net(), FixedSparsity(-0.1), {}, r"Net: sparsity -0\.1 is not a share"),
+        (net(), FixedSparsity(float("nan")), {}, "Net: sparsity nan is not a share"),
+        (net(), [MinimizedCost()], {"start": 1.0}, r"Net: start 1\.0 is not a share"),
+        (net(), [], {}, "Net: there is no goal"),
+        (constant(0.5), FixedSparsity(0.5), {}, "body.0.weight: all weights are of one magnitude"),
+        (constant(-0.5), FixedSparsity(0.5), {}, "body.0.weight: all weights are of one magnitude"),
+        (constant(0.0), FixedSparsity(0.5), {}, "body.0.weight: all weights are zero already"),
+        (constant(np.nan), FixedSparsity(0.5), {}, "body.0.weight: has weights that are not finit"),
+        (net(), FixedSparsity(0.5), {"leave": ("*",)}, "Net: has no weights of convolutions or"),
+        (net(), FixedSparsity(0.5), {"leave": ("stm.*",)}, r"no weights match 'stm\.\*'"),
+        (net(), [BoundedBytes(Bytes(9))], {}, "no thresholds meet the budget: coded weights"),
+    ],
+)
+def test_what_cannot_be_learned(
+    model: Net, goal: FixedSparsity | list[SparsityTerm], options: Any, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        SparsityLearner(model, IMAGE, goal, options=SparsityOptions(**options))
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_modules_without_weights_of_their_own() -> None:
+    with pytest.raises(UsageError, match="ReLU: has no weights of convolutions or dense layers"):
+        SparsityLearner(nn.ReLU(), IMAGE, FixedSparsity(0.5))
+    normed = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 3)))
+    with pytest.raises(UsageError, match="is computed from parameters, or no parameter"):
+        SparsityLearner(normed, IMAGE, FixedSparsity(0.5))
+
+
+def test_steps_that_cannot_be_taken() -> None:
+    model, learner = learned([BoundedCost(SparsityCost.PARAMETERS, 0.3)], 1)
+    with pytest.raises(UsageError, match="the learner's loss was not added"):
+        learner.step()
+    learner.loss()
+    with pytest.raises(UsageError, match="there is no gradient for the thresholds"):
+        learner.step()
+    ((x, y),) = batches(1)
+    torch.autograd.backward(F.cross_entropy(model(x), y) * torch.nan + learner.loss())
+    with pytest.raises(UsageError, match="no numbers at step 4"):
+        learner.step()
+    model, learner = learned(FixedSparsity(0.5), 1)
+    with torch.no_grad():
+        model.get_parameter("dense.weight").fill_(torch.nan)
+    with pytest.raises(UsageError, match=r"dense\.weight: the loss or the weights are no numbers"):
+        learner.step()
+    with pytest.raises(UsageError, match="learner of another model"):
+        learner.load_state_dict({"graph": "another"})
+    state = SparsityLearner(
+        net(), IMAGE, FixedSparsity(0.5), options=SparsityOptions(leave=("stem.*",))
+    ).state_dict()
+    with pytest.raises(UsageError, match="learner of other layers"):
+        learner.load_state_dict(state)
