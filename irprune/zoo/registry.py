@@ -23,6 +23,7 @@ from irprune.zoo.mcunet import MCUNET_L, MCUNET_M, BlockSpec, mcunet, parse_bloc
 from irprune.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from irprune.zoo.resnet import resnet8, resnet18
 from irprune.zoo.vgg import vgg16
+from irprune.zoo.wide_resnet import wide_resnet
 
 Value: TypeAlias = int | float | tuple[int, ...] | tuple[BlockSpec, ...]
 """A parameter: a count, a width multiplier, a shape or list of widths, or a list of blocks."""
@@ -84,6 +85,7 @@ _ENTRIES = {
         ZooEntry("resnet8", resnet8, (3, 32, 32)),
         ZooEntry("resnet18", resnet18, (3, 32, 32)),
         ZooEntry("vgg16", vgg16, (3, 32, 32)),
+        ZooEntry("wide_resnet", wide_resnet, (3, 32, 32)),
     )
 }
 
