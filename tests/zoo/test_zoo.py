@@ -305,6 +305,8 @@ def test_spec_that_is_not_understood_is_refused(spec: str, message: str) -> None
         ("autoencoder?input=3x32x32", "the input is a vector: got 3x32x32"),
         ("vgg16?width=16", "parameters; at most 268435456"),
         ("vgg16?input=3x31x32", "31x32 is below 32x32"),
+        ("wide_resnet?depth=12", "depth is 4 more than a multiple of 6: got 12"),
+        ("wide_resnet?depth=4", "depth is 4 more than a multiple of 6: got 4"),
         ("res8?input=1x3x10", "RES-8 pools 4x3 windows: 3x10 is smaller"),
         ("mcunet_s?blocks=k4e1c8s1", "a depthwise kernel is odd: got k4e1c8s1"),
     ],
@@ -313,6 +315,21 @@ def test_parameters_out_of_range_are_refused(spec: str, message: str) -> None:
     name, parameters = zoo.parse_spec(spec)
     with pytest.raises(ValueError, match=re.escape(message)):
         zoo.build(name, **parameters)
+
+
+def test_wide_resnets_have_the_parameters_of_the_paper(shared: Path) -> None:
+    """Layer by layer, and the widths that are scaled down as in its Eq. 12."""
+    formulas = json.loads((shared / "cases/formulas.json").read_text())
+    for width, name in ((8, "wrn_16_8"), (3, "wrn_16_3")):
+        case = formulas["retsinas_table2"][name]
+        module, _ = zoo.from_spec(f"wide_resnet?depth=16&width={width}.0&classes=100")
+        kernels = [p.numel() for p in module.parameters() if p.ndim == 4]
+        assert sorted(kernels) == sorted(case["conv_layers"])
+        assert sum(p.numel() for p in module.parameters()) == case["total"]
+    cases = formulas["retsinas_eq12"]
+    module, _ = zoo.build("wide_resnet", depth=10, width=8 * cases[0]["rc"] ** 0.5)
+    widths = {p.shape[0] for p in module.parameters() if p.ndim == 4}
+    assert widths == {16, *(case["thin"] for case in cases)}
 
 
 def test_empty_list_of_widths_is_refused() -> None:
