@@ -163,6 +163,7 @@ def main() -> int:
     from tools.benchmark_channels import measure_channels
     from tools.benchmark_compile import measure_compiling
     from tools.benchmark_memory import measure_schedules
+    from tools.benchmark_training import measure_training
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each process")
@@ -174,6 +175,7 @@ def main() -> int:
     met += measure_schedules()
     met += measure_compiling()
     met += measure_channels()
+    met += measure_training()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     print(f"\n{sum(met)} of {len(met)} bounds met; {children:.0f} s of processor time")
     return 0 if all(met) else 1

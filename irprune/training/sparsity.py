@@ -130,6 +130,8 @@ class SparsityLearner(Generic[M]):
         self._expect_possible()
         self._bounds = torch.full_like(elements, gaussian_bound(self._start()))
         self._bounds.requires_grad_(self._fixed is None)
+        self._least = torch.full_like(elements, gaussian_bound(LEAST_SPARSITY))
+        self._most = like.new_tensor([gaussian_bound(1 - 1 / n) for n in elements.tolist()])
         self._velocity = torch.zeros_like(elements)
         self._thresholds = torch.zeros_like(elements)
         self._densities = torch.ones_like(elements)
@@ -281,12 +283,11 @@ class SparsityLearner(Generic[M]):
             )
         gradient = mean_of_ranks(gradient)
         self._expect_finite(gradient)
-        options, most = self._options, [gaussian_bound(1 - 1 / n) for n in self._counts]
+        options = self._options
         with torch.no_grad():
             self._velocity.mul_(options.momentum).add_(gradient)
             self._bounds -= options.rate * self._velocity
-            self._bounds.clamp_(min=gaussian_bound(LEAST_SPARSITY))
-            self._bounds.copy_(torch.minimum(self._bounds, self._bounds.new_tensor(most)))
+            self._bounds.clamp_(self._least, self._most)
         self._bounds.grad = None
 
     def _follow_weights(self) -> None:
@@ -361,10 +362,6 @@ class SparsityLearner(Generic[M]):
         graph = apply_sparsity(current_graph(self._traced, self._model), self.plan)
         counted = float(replace(self._sizes, ratio=1.0).coded_bytes(self._densities))
         self._sizes = replace(self._sizes, ratio=self._check(graph) / counted)
-
-    @property
-    def _counts(self) -> list[int]:
-        return [layer.weights.numel() for layer in self._layers]
 
     def _expect_possible(self) -> None:
         where = type(self._model).__name__
