@@ -73,7 +73,7 @@ def fitted(
     "ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
 )
 def test_a_fit(tmp_path: Path) -> None:
-    net, pruning, _ = fitted(tmp_path, 32)
+    _, pruning, _ = fitted(tmp_path, 32)
     assert pruning.pruner.met
     _, first, trainer = fitted(tmp_path, 16)
     assert not first.pruner.met
