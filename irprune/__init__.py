@@ -47,11 +47,22 @@ if TYPE_CHECKING:
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
     from irprune.training.apply import apply_to_module, apply_to_optimizer
+    from irprune.training.coded_size import encoded_bytes, estimated_bytes
     from irprune.training.fake_quantizer import FakeQuantizer
+    from irprune.training.sparsity import SparsityLearner
+    from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
+    from irprune.training.sparsity_terms import (
+        BoundedBytes,
+        BoundedCost,
+        MinimizedCost,
+        SparsityCost,
+    )
     from irprune.training.width_pruner import WidthOptions, WidthPruner
 
 _HOMES = {
     "Arena": "irprune.passes.analysis.arena",
+    "BoundedBytes": "irprune.training.sparsity_terms",
+    "BoundedCost": "irprune.training.sparsity_terms",
     "Budget": "irprune.budget",
     "Builder": "irprune.ir.build",
     "CompileOptions": "irprune.backends.compile",
@@ -61,10 +72,12 @@ _HOMES = {
     "DEVICES": "irprune.devices",
     "Device": "irprune.devices",
     "FakeQuantizer": "irprune.training.fake_quantizer",
+    "FixedSparsity": "irprune.training.sparsity_options",
     "Graph": "irprune.ir.graph",
     "Group": "irprune.passes.analysis.channels",
     "IrpruneError": "irprune.ir.errors",
     "Mask": "irprune.ir.plan",
+    "MinimizedCost": "irprune.training.sparsity_terms",
     "Node": "irprune.ir.graph",
     "Numbers": "irprune.backends.compile",
     "PeakModel": "irprune.passes.analysis.peak_model",
@@ -74,6 +87,9 @@ _HOMES = {
     "Report": "irprune.report.report",
     "Salience": "irprune.passes.analysis.salience",
     "Schedule": "irprune.passes.analysis.schedule",
+    "SparsityCost": "irprune.training.sparsity_terms",
+    "SparsityLearner": "irprune.training.sparsity",
+    "SparsityOptions": "irprune.training.sparsity_options",
     "Usage": "irprune.budget",
     "Value": "irprune.ir.graph",
     "WidthOptions": "irprune.training.width_pruner",
@@ -90,6 +106,8 @@ _HOMES = {
     "compiled_usage": "irprune.backends.usage",
     "deployed": "irprune.passes.pipeline",
     "device": "irprune.devices",
+    "encoded_bytes": "irprune.training.coded_size",
+    "estimated_bytes": "irprune.training.coded_size",
     "footprint": "irprune.backends.tflite.footprint",
     "load": "irprune.frontends.load",
     "parse": "irprune.ir.parser",
@@ -112,6 +130,8 @@ _HOMES = {
 __all__ = [
     "DEVICES",
     "Arena",
+    "BoundedBytes",
+    "BoundedCost",
     "Budget",
     "Builder",
     "CompileOptions",
@@ -120,10 +140,12 @@ __all__ = [
     "CostModel",
     "Device",
     "FakeQuantizer",
+    "FixedSparsity",
     "Graph",
     "Group",
     "IrpruneError",
     "Mask",
+    "MinimizedCost",
     "Node",
     "Numbers",
     "PeakModel",
@@ -133,6 +155,9 @@ __all__ = [
     "Report",
     "Salience",
     "Schedule",
+    "SparsityCost",
+    "SparsityLearner",
+    "SparsityOptions",
     "Usage",
     "Value",
     "WidthOptions",
@@ -149,6 +174,8 @@ __all__ = [
     "compiled_usage",
     "deployed",
     "device",
+    "encoded_bytes",
+    "estimated_bytes",
     "footprint",
     "load",
     "parse",
