@@ -1,0 +1,30 @@
+"""What coded weights of a float graph take: as much as those of the file that it becomes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import irprune
+from irprune import zoo
+from irprune.backends.vela.codec import encoded
+from irprune.passes.analysis.entropy import compressions
+from irprune.training.coded_size import encoded_bytes, estimated_bytes
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.8])
+def test_bytes_are_those_of_the_compiled_model(sparsity: float) -> None:
+    module, inputs = zoo.from_spec("resnet8")
+    with torch.no_grad():  # normalization that is not that of the start
+        for part in module.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(0))
+    graph = irprune.load(module, inputs)
+    graph = irprune.apply_sparsity(graph, irprune.plan_for_sparsity(graph, sparsity))
+    file = irprune.compile_tflite(graph, [[inputs[0].numpy()]]).model.graph
+    stored = compressions(file)
+    exact = sum(size.bytes for size in map(encoded, stored) if size)
+    estimate = sum(c.encoded.bytes for c in stored if c.encoded)
+    assert encoded_bytes(graph) == pytest.approx(exact, rel=1e-3)
+    assert estimated_bytes(graph) == pytest.approx(estimate, rel=1e-3)
+    assert estimate == pytest.approx(exact, rel=0.05)
