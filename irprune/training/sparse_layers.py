@@ -73,6 +73,7 @@ def sparse_layers(
     """
     where = type(module).__name__
     owner = _owners(traced)
+    read = torch.zeros(len(owner[0]), dtype=torch.bool)
     readers: dict[str, tuple[Node, ...]] = {}
     macs: dict[str, float] = {}
     for value, nodes in prunable(traced.graph).items():
@@ -85,6 +86,7 @@ def sparse_layers(
                 where=where,
                 hint="remove parametrizations, such as of the norm of weights, or leave it whole",
             )
+        read[numbers] = True
         total = sum(node_macs(node) for node in nodes)
         for path, share in _shares(numbers, owner):
             readers[path] = (*readers.get(path, ()), *nodes)
@@ -105,6 +107,10 @@ def sparse_layers(
             "has no weights of convolutions or dense layers to make sparse", where=where
         )
     for layer in sparse:
+        if not bool(read[traced.tensors[layer.path]].all()):
+            raise UsageError(
+                "is read as weights in part alone", where=layer.path, hint="leave it whole"
+            )
         _expect_magnitudes(layer)
     return Found(tuple(sparse), whole, kept)
 

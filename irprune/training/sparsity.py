@@ -79,8 +79,9 @@ class SparsityLearner(Generic[M]):
     gradients or decays weights would shift the balance of the two losses. Gradients must not be
     scaled when ``step`` is called, as gradient scalers for float16 do.
 
-    Works on top of a ``WidthPruner`` and below a ``FakeQuantizer`` of the same module, in any
-    order; a pruned weight is exactly the zero of integers.
+    Works beside a ``WidthPruner`` and below a ``FakeQuantizer`` of the same module, whichever comes
+    first; a pruned weight is exactly the zero of integers. One plan for ``apply_to_module`` has
+    both: ``dataclasses.replace(pruner.plan, masks=learner.plan.masks)``.
 
     Args:
         model: the module, trained as ever by its own optimizer, on the device where it stays.
@@ -120,6 +121,7 @@ class SparsityLearner(Generic[M]):
         self._fixed = goal if isinstance(goal, FixedSparsity) else None
         self._terms = () if isinstance(goal, FixedSparsity) else tuple(goal)
         like = self._layers[0].weights
+        like = like.to(torch.promote_types(like.dtype, torch.float32))
         elements = like.new_tensor([layer.weights.numel() for layer in self._layers])
         self._sizes = LayerSizes(
             tuple(layer.path for layer in self._layers),
@@ -340,7 +342,7 @@ class SparsityLearner(Generic[M]):
             self._take([a | b for a, b in zip(before, below, strict=True)])
             return not self._over(self._densities)
 
-        low, high = 1.0, 2.0
+        low, high = 0.0, 2.0
         while not take(high) and high < _HIGHEST:
             low, high = high, 2 * high
         for _ in range(_ROUNDS):

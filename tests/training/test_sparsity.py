@@ -209,6 +209,19 @@ def test_a_check_corrects_what_is_counted() -> None:
     assert learner.coded_bytes == pytest.approx(found)
 
 
+def test_a_frozen_learner_takes_no_more_than_it_has_to() -> None:
+    """Weights that have become small since stay, as long as the budget is met."""
+    model, learner = learned([BoundedCost(SparsityCost.PARAMETERS, 0.3)], 20)
+    learner.freeze()
+    plan = learner.plan
+    with torch.no_grad():
+        for path in SPARSE:
+            model.get_parameter(path).mul_(torch.rand_like(model.get_parameter(path)))
+    sparse = learner.finish()
+    assert learner.plan == plan
+    assert zeros(sparse) == pytest.approx(learner.sparsities)
+
+
 def test_a_check_that_no_threshold_helps() -> None:
     learner = learned([BoundedBytes(Bytes(2000))], 1, check=lambda graph: 5000.0)[1]
     with pytest.raises(UsageError, match="5,000 bytes, which no threshold helps"):

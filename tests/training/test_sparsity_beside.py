@@ -203,6 +203,13 @@ def test_modules_without_weights_of_their_own() -> None:
     with pytest.raises(UsageError, match="is computed from parameters, or no parameter"):
         SparsityLearner(normed, IMAGE, FixedSparsity(0.5))
 
+    class Part(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.weight[:, :2]
+
+    with pytest.raises(UsageError, match="weight: is read as weights in part alone"):
+        SparsityLearner(Part(8, 8), (torch.zeros(1, 8),), FixedSparsity(0.5))
+
 
 def test_steps_that_cannot_be_taken() -> None:
     model, learner = learned([BoundedCost(SparsityCost.PARAMETERS, 0.3)], 1)
