@@ -177,17 +177,19 @@ class BoundedBytes:
 
     Attributes:
         bound: the bytes.
-        strength: what is beyond it, as a share of the dense weights' bytes, is multiplied by.
+        strength: what it is multiplied by.
         penalty: what being beyond it costs.
     """
 
     bound: Bytes
-    strength: float = 50.0
+    strength: float = 10.0
     penalty: Penalty = Penalty.SQUARED
 
     def expect_possible(self, layers: LayerSizes) -> None:
         """Raise UsageError where no densities of these layers keep the bound."""
         _expect_strength(self.strength)
+        if self.bound <= 0:
+            raise UsageError(f"bound {self.bound} is no number of bytes above 0")
         least = math.ceil(float(layers.coded_bytes(1 / layers.elements)))
         if least > self.bound:
             raise UsageError(
@@ -197,8 +199,8 @@ class BoundedBytes:
             )
 
     def over(self, layers: LayerSizes, densities: Tensor) -> Tensor:
-        """How far the bytes are above the bound, as a share of the dense weights' bytes."""
-        return (layers.coded_bytes(densities) - self.bound) / layers.raw_bytes
+        """How far the bytes are above the bound, over the bound."""
+        return layers.coded_bytes(densities) / self.bound - 1
 
     def loss(self, layers: LayerSizes, densities: Tensor) -> Tensor:
         """The term, a scalar."""

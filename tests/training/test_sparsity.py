@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from irprune.training.sparsity_terms import (
     SparsityCost,
     SparsityTerm,
 )
+from irprune.training.state import read_state, write_state
 from tests.sparse_nets import FAST, IMAGE, SPARSE, Net, batches, learned, net, train
 
 
@@ -231,24 +232,30 @@ def test_a_check_that_no_threshold_helps() -> None:
 GOALS: dict[str, FixedSparsity | list[SparsityTerm]] = {
     "searched": FixedSparsity(0.8),
     "gaussian": FixedSparsity(0.8, Threshold.GAUSSIAN),
-    "learned": [BoundedCost(SparsityCost.PARAMETERS, 0.2)],
+    "learned": [BoundedCost(SparsityCost.PARAMETERS, 0.2), BoundedBytes(Bytes(1200))],
 }
 
 
 @pytest.mark.parametrize("name", GOALS)
-def test_a_learner_goes_on_from_its_state(name: str) -> None:
-    """Weights and masks are bit for bit those of the unbroken run."""
+def test_a_learner_goes_on_from_its_state(name: str, tmp_path: Path) -> None:
+    """Weights and masks are bit for bit those of the unbroken run, also by way of a file."""
     goal, data = GOALS[name], batches(24)
     model, learner = learned(goal, 0)
     train(model, learner, data)
     other, first = learned(goal, 0)
     optimizer = train(other, first, data[:13])
-    state = copy.deepcopy((other.state_dict(), optimizer.state_dict(), first.state_dict()))
+    state = {
+        "module": other.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "learner": first.state_dict(),
+    }
+    write_state(state, tmp_path / "checkpoint")
+    state = read_state(tmp_path / "checkpoint")
     resumed, second = learned(goal, 0)
     again = torch.optim.SGD(resumed.parameters(), 0.05, momentum=0.9)
-    resumed.load_state_dict(state[0])
-    again.load_state_dict(state[1])
-    second.load_state_dict(state[2])
+    resumed.load_state_dict(state["module"])
+    again.load_state_dict(state["optimizer"])
+    second.load_state_dict(state["learner"])
     assert second.sparsities == first.sparsities
     train(resumed, second, data[13:], again)
     assert second.plan == learner.plan

@@ -102,7 +102,7 @@ def test_coded_bytes() -> None:
     share = float(layers.share(SparsityCost.COMPRESSED, tensor(0.25)))
     assert share == pytest.approx(wanted / 900)
     term = BoundedBytes(Bytes(360), 10.0)
-    assert float(term.loss(layers, tensor(0.25))) == pytest.approx(10 * (wanted / 900 - 0.4) ** 2)
+    assert float(term.loss(layers, tensor(0.25))) == pytest.approx(10 * (wanted / 360 - 1) ** 2)
 
 
 def test_ranges_and_gaps() -> None:
@@ -125,6 +125,7 @@ def test_ranges_and_gaps() -> None:
         (BoundedCost(SparsityCost.MACS, 1.01), "bound 1.01 is not a share"),
         (BoundedCost(SparsityCost.MACS, math.nan), "bound nan is not a share"),
         (BoundedCost(SparsityCost.PARAMETERS, 0.001), r"parameters can fall to 0\.0030"),
+        (BoundedBytes(Bytes(0)), "bound 0 is no number of bytes above 0"),
         (BoundedBytes(Bytes(3)), "coded weights can fall to 7 bytes at the least, not to 3"),
         (MinimizedCost(strength=0), "strength 0 is not a finite number above 0"),
         (LayerRange("stem.*"), r"no layer matches 'stem.\*' \(there are layer.0"),
