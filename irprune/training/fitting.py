@@ -15,7 +15,7 @@ from irprune.passes.one_shot import expect_reachable, plan_for_budget, plan_for_
 from irprune.passes.rewrite.apply_widths import apply_widths
 
 Check = Callable[[Graph], Usage]
-"""What a model takes on the device."""
+"""What a graph takes on the device, where that is known better than by counting."""
 
 SCALES = 256
 """How finely layers are scaled."""

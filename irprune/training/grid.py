@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from irprune.backends.tflite.table import has_kernel
+from irprune.backends.usage import noise
 from irprune.frontends.torch_export import Traced
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Value, values
@@ -96,7 +97,7 @@ def grid_of(traced: Traced, dtype: DType) -> Grid:
     """
     graph = traced.graph
     lowered = lower(graph)
-    sample = _noise(graph)
+    sample = noise(graph)
     ranges = calibrate(lowered, [placed(sample)], dtype=dtype)
     quantized = quantize(lowered, ranges, dtype, has_kernel=has_kernel)
     stored = {value.name for value in values(quantized) if value.type.quant is not None}
@@ -117,15 +118,6 @@ def lower(graph: Graph) -> Graph:
 def placed(sample: Sequence[Array]) -> list[Array]:
     """A sample for a module as its lowered graph takes it, channels last."""
     return [np.ascontiguousarray(x.transpose(last_channels(x.ndim))) for x in sample]
-
-
-def _noise(graph: Graph) -> list[Array]:
-    """Inputs that no two different values of a graph are the same for."""
-    generator = np.random.default_rng(0)
-    return [
-        generator.standard_normal(value.type.shape).astype(value.type.dtype.numpy)
-        for value in graph.inputs
-    ]
 
 
 def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Value, str]:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from irprune.budget import Budget
-from irprune.training.width_pruner import Batch, Check, Loss, WidthOptions, WidthPruner
+from irprune.ir.errors import UsageError
+from irprune.training.fitting import Check
+from irprune.training.width_pruner import Batch, Loss, WidthOptions, WidthPruner
 
 
 class WidthPruning(lightning.Callback):
@@ -30,11 +32,7 @@ class WidthPruning(lightning.Callback):
         options: how widths are learned.
         check: what a graph really takes on the device.
 
-    Attributes:
-        pruner: the pruner, once a fit has begun.
     """
-
-    pruner: WidthPruner[nn.Module]
 
     def __init__(
         self,
@@ -52,14 +50,29 @@ class WidthPruning(lightning.Callback):
         self._loss = loss
         self._options = options
         self._check = check
-        self._state: Mapping[str, Any] | None = None
+        self._state: Mapping[str, Any] = {}
+        self._pruner: WidthPruner[nn.Module] | None = None
+        self._seen = 0
+
+    @property
+    def pruner(self) -> WidthPruner[nn.Module]:
+        """The pruner.
+
+        Raises:
+            UsageError: no fit has begun.
+        """
+        if self._pruner is None:
+            raise UsageError("there is no pruner before a fit")
+        return self._pruner
 
     def on_fit_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Make the pruner, with the state of a checkpoint where there is one."""
+        if self._pruner is not None:
+            return
         device = pl_module.device
-        self.pruner = WidthPruner(
+        self._pruner = WidthPruner(
             pl_module,
             tuple(x.to(device) if isinstance(x, Tensor) else x for x in self._example_inputs),
             self._budget,
@@ -68,8 +81,9 @@ class WidthPruning(lightning.Callback):
             options=self._options,
             check=self._check,
         )
-        if self._state is not None:
-            self.pruner.load_state_dict(self._state)
+        self._seen = trainer.global_step
+        if self._state:
+            self._pruner.load_state_dict(self._state)
 
     def on_train_batch_end(
         self,
@@ -80,13 +94,14 @@ class WidthPruning(lightning.Callback):
         batch_idx: int,
     ) -> None:
         """Let the pruner see each step of the optimizer."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if trainer.global_step > self._seen:
+            self._seen = trainer.global_step
             self.pruner.step()
             pl_module.log("pruning/met", float(self.pruner.met))
 
     def state_dict(self) -> dict[str, Any]:
-        """The pruner's state."""
-        return self.pruner.state_dict()
+        """The pruner's state; nothing before a fit."""
+        return {} if self._pruner is None else self._pruner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there once the fit begins."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,17 @@ import torch
 from safetensors.torch import save
 from torch.utils.data import Subset
 
-from irprune.backends.compile import Compiled, CompileOptions, compile_tflite
+from irprune.backends.compile import CompileOptions, compile_tflite
 from irprune.backends.files import write_atomically
 from irprune.backends.pruned import write_plan
 from irprune.backends.ranges import write_ranges
 from irprune.backends.runtimes import Kind, Micro, open_runtime
 from irprune.backends.tflite.footprint import Footprint
+from irprune.backends.usage import usage_of
 from irprune.budget import Usage
 from irprune.frontends.load import load
 from irprune.ir.ops.quant import as_stored
-from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.calibration import Range, calibrate
-from irprune.passes.analysis.costs import node_macs
 from irprune.passes.rewrite.placing import last_channels
 from irprune.training.data import Samples
 from irprune.training.grid import lower, placed
@@ -98,7 +97,9 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
     some = Subset(data.test, range(min(config.quantization.test_samples, len(data.test))))
     micro = _micro(folder / MODEL)
     quantizer = loop.quantizer
-    usage = _usage(compiled, micro)
+    usage = usage_of(compiled)
+    if micro is not None:
+        usage = replace(usage, sram=micro.arena.head)
     outcome = Outcome(
         model=config.model,
         method=config.method.value,
@@ -136,12 +137,6 @@ def _micro(path: Path) -> Micro | None:
     runtime = open_runtime(str(path), Kind.tflm)
     assert isinstance(runtime, Micro)
     return runtime
-
-
-def _usage(compiled: Compiled, micro: Micro | None) -> Usage:
-    sram = compiled.footprint.head if micro is None else micro.arena.head
-    macs = sum(node_macs(node) for node in compiled.model.graph.nodes)
-    return Usage(sram, Bytes(len(compiled.data)), Macs(macs))
 
 
 def _accuracy_in(micro: Micro, samples: Samples) -> float:

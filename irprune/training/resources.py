@@ -80,6 +80,10 @@ class ResourceLoss:
         """The resources of which whole widths take more than the budget has, and their ratios."""
         return {name: float(r) for name, r in self.ratios(widths).items() if r > 1}
 
+    def largest(self, widths: Array) -> float:
+        """The loss where the resource decides that is violated most."""
+        return max([r - 1 for r in self.violated(widths).values()], default=0.0)
+
     def __call__(self, widths: Tensor, generator: torch.Generator) -> Tensor:
         """The loss, 0 where the budget is met.
 

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from irprune.budget import Budget, Usage
 from irprune.frontends.torch_export import foreign_code
-from irprune.ir.errors import InvalidModel, UsageError
-from irprune.ir.graph import Graph
+from irprune.ir.errors import InvalidModel, IrpruneError, UsageError
 from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Array
 from irprune.passes.analysis.cost_model import CostModel
@@ -24,6 +23,7 @@ from irprune.passes.analysis.deployment import Precision
 from irprune.passes.one_shot import expect_reachable
 from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import apply_to_module, apply_to_optimizer
+from irprune.training.fitting import Check
 from irprune.training.gates import Gates
 from irprune.training.ranks import mean_of_ranks
 from irprune.training.resources import Peak, ResourceLoss, Scalarization
@@ -32,9 +32,7 @@ from irprune.training.widths import clipped_gradient, kept_count, width_gradient
 M = TypeVar("M", bound=nn.Module)
 Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 Loss = Callable[[Any, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
-Check = Callable[[Graph], Usage]
-"""What a model takes on the device, where that is known better than by counting."""
+Batch = tuple[Any, Tensor]
 
 
 class Feedback(Enum):
@@ -92,7 +90,8 @@ class WidthPruner(Generic[M]):
         model: the module, trained as ever by its own optimizer.
         example_inputs: the arguments of its ``forward``.
         budget: what the deployed model may take.
-        validation: held-out batches of inputs and targets, which are kept.
+        validation: held-out batches of inputs and targets, which are kept; several inputs are a
+            tuple.
         loss: the task's loss, of the module's outputs and the targets.
         options: how widths are learned.
         check: what a graph really takes (``backends.usage.compiled_usage``). It is asked once the
@@ -131,10 +130,12 @@ class WidthPruner(Generic[M]):
         self._check = check
         self._resources = ResourceLoss(costs, budget, options.scalarization, options.peak)
         try:
+            if options.every < 1:
+                raise UsageError(f"widths cannot be updated every {options.every} steps")
             expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
             self._expect_reachable()
             self._expect_validation()
-        except UsageError:
+        except IrpruneError:
             self._gates.remove()
             raise
         self._logs = torch.zeros(len(costs.widths), dtype=torch.float64)
@@ -185,7 +186,10 @@ class WidthPruner(Generic[M]):
         self._frozen = True
 
     def finish(self) -> M:
-        """The smaller module, to be trained on or deployed; the model is left without masks."""
+        """The smaller module, to be trained on or deployed; the model is left without masks.
+
+        It has the widths of now, whether the budget is ``met`` or not.
+        """
         self._gates.remove()
         return apply_to_module(self._model, self.plan, self._example_inputs)
 
@@ -199,6 +203,7 @@ class WidthPruner(Generic[M]):
         """All that a pruner of the same model needs to go on as this one would."""
         return {
             "graph": fingerprint(self._gates.graph),
+            "budget": astuple(self._budget),
             "bounds": astuple(self._resources.budget),
             "logs": self._logs.clone(),
             "mask": self._gates.mask.clone(),
@@ -214,10 +219,12 @@ class WidthPruner(Generic[M]):
         """Go on from a state.
 
         Raises:
-            UsageError: it is of another model.
+            UsageError: it is of another model, or for another budget.
         """
         if state.get("graph") != fingerprint(self._gates.graph):
             raise UsageError("the state is of a pruner of another model")
+        if state["budget"] != astuple(self._budget):
+            raise UsageError("the state is of a pruner with another budget")
         self._resources = replace(self._resources, budget=Budget(*state["bounds"]))
         self._logs = state["logs"].clone()
         self._gates.set(state["mask"])
@@ -228,14 +235,14 @@ class WidthPruner(Generic[M]):
 
     def _update_widths(self) -> None:
         """WIDTHUPDATE of Algorithm 1, in logarithms of the multipliers."""
-        by_resources, over = self._resource_gradient()
+        by_resources = self._resource_gradient()
         by_task, loss = self._task_gradient()
         if self._alphas is None:
+            over = self._resources.largest(self.widths)
             self._alphas = (1.0, self._options.balance * over / loss if loss > 0 else 0.0)
         match self._options.feedback:
             case Feedback.TASK:
                 by_resources = torch.zeros_like(by_resources)
-                by_task = by_task.clamp_min(0)
             case Feedback.RESOURCES:
                 by_task = torch.zeros_like(by_task)
         gradient = clipped_gradient(by_resources, by_task, self._alphas)
@@ -244,12 +251,12 @@ class WidthPruner(Generic[M]):
         self._logs -= self._options.rate * gradient * self.multipliers
         self._updates += 1
 
-    def _resource_gradient(self) -> tuple[Tensor, float]:
-        """The derivatives of the resource loss by the multipliers, and the loss."""
+    def _resource_gradient(self) -> Tensor:
+        """The derivatives of the resource loss by the multipliers."""
         multipliers = self.multipliers.requires_grad_()
         loss = self._resources(multipliers * torch.from_numpy(self._most), self._generator)
         (gradient,) = torch.autograd.grad(loss, multipliers)
-        return gradient, float(loss.detach())
+        return gradient
 
     def _task_gradient(self) -> tuple[Tensor, float]:
         """The derivatives of the loss on held-out data by the multipliers (Eq. 9), and the loss."""
@@ -257,7 +264,7 @@ class WidthPruner(Generic[M]):
         was_training = self._model.training
         self._model.eval()
         with self._gates.differentiable() as mask:
-            loss = self._loss(self._model(x), y)
+            loss = self._loss(self._output(x), y)
             (by_mask,) = torch.autograd.grad(loss, mask)
         self._model.train(was_training)
         by_mask = mean_of_ranks(by_mask)
@@ -334,12 +341,19 @@ class WidthPruner(Generic[M]):
             raise UsageError("there are no validation batches", hint="hold some data out")
         where = type(self._model).__name__
         was_training = self._model.training
+        self._model.eval()
         try:
-            with torch.no_grad(), foreign_code(f"{where}: does not take the validation batches"):
-                self._model.eval()
-                for x, y in self._validation[:1]:
-                    self._loss(self._model(x), y)
+            for number, (x, y) in enumerate(self._validation):
+                with torch.no_grad(), foreign_code(f"does not take validation batch {number}"):
+                    loss = float(self._loss(self._output(x), y))
+                if not math.isfinite(loss):
+                    what = f"the loss on validation batch {number} is {loss}"
+                    raise UsageError(what, where=where, hint="is it empty?")
         except InvalidModel as error:
             raise UsageError(error.what, where=where, hint="give (inputs, targets)") from error
         finally:
             self._model.train(was_training)
+
+    def _output(self, x: Any) -> Any:
+        """What the model makes of a batch: of one input, or of a tuple of several."""
+        return self._model(*x) if isinstance(x, tuple) else self._model(x)
