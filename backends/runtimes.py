@@ -137,7 +137,8 @@ class Micro(Runtime):
         """What it has taken of its arena; it prints that past Python."""
         text = stderr_of(self._interpreter.print_allocations)
         parts = dict(re.findall(r"Arena allocation (\w+) (\d+) b", text))
-        return Footprint(Bytes(int(parts["head"])), Bytes(int(parts["tail"])))
+        head, tail = (Bytes(int(parts[name])) for name in ("head", "tail"))
+        return Footprint(head, tail, setup=Bytes(0))  # which it does not tell
 
 
 _RUNTIMES: Mapping[str, Mapping[Kind, Callable[[Path, Graph], Runtime]]] = {

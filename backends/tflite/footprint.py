@@ -1,89 +1,33 @@
-"""What TFLite-Micro takes of its arena for a file: the head for tensors, the tail for the rest.
+"""What TFLite-Micro takes of its arena for a file.
 
-The head is planned from below, the tail is allocated from above and kept. Bytes of the tail are
-those of a 64-bit build of the version that ``pyproject.toml`` names, in which pointers, and so
-most structures, are larger than in a 32-bit one. They were measured with its recording allocator
-(tensorflow/lite/micro/recording_micro_allocator.cc), operator by operator.
+The head is for tensors and scratch memory, planned from below; the tail is what is kept beside
+them, allocated from above (``kept``). Before tensors have their places, what is needed to find
+them lies there (tensorflow/lite/micro/micro_allocator.cc): of small models that is more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from irprune.backends.tflite.kept import described, stacked, tail
 from irprune.frontends.tflite import read_tflite_file
-from irprune.frontends.tflite.compression import DECODE
 from irprune.frontends.tflite.file import ModelFile, Operator
 from irprune.ir.types import Bytes, DType
 from irprune.passes.analysis.offline_plan import RUNTIME, RuntimeModel, aligned
 
-BASE = 528
-"""The allocator's and the interpreter's own objects."""
-
-TENSOR = 24
-"""TfLiteEvalTensor."""
-
-OPERATOR = 64
-"""NodeAndRegistration."""
-
-PORT = 64
-"""TfLiteTensor, of an input or output."""
-
-PORT_QUANTIZATION = 32
-"""Its TfLiteAffineQuantization."""
-
-SCRATCH = 8
-"""ScratchBufferHandle."""
-
-OPERATORS: Mapping[str, int] = {
-    "ABS": 32,
-    "ADD": 72,
-    "AVERAGE_POOL_2D": 72,
-    "CONCATENATION": 88,
-    "CONV_2D": 104,
-    "DEPTHWISE_CONV_2D": 104,
-    "DEPTH_TO_SPACE": 32,
-    "DEQUANTIZE": 32,
-    "DIV": 32,
-    "ELU": 256,
-    "FULLY_CONNECTED": 112,
-    "GATHER": 40,
-    "HARD_SWISH": 32,
-    "LEAKY_RELU": 40,
-    "LOGISTIC": 16,
-    "LOG_SOFTMAX": 48,
-    "MAX_POOL_2D": 72,
-    "MEAN": 64,
-    "MIRROR_PAD": 48,
-    "MUL": 56,
-    "PAD": 64,
-    "PADV2": 64,
-    "PRELU": 32,
-    "QUANTIZE": 32,
-    "REDUCE_MAX": 64,
-    "RELU": 32,
-    "RELU6": 16,
-    "RESHAPE": 32,
-    "RESIZE_BILINEAR": 8,
-    "RESIZE_NEAREST_NEIGHBOR": 40,
-    "SOFTMAX": 80,
-    "SPACE_TO_DEPTH": 32,
-    "SPLIT": 4,
-    "SPLIT_V": 4,
-    "STRIDED_SLICE": 120,
-    "SUB": 72,
-    "SUM": 64,
-    "TANH": 16,
-    "TRANSPOSE_CONV": 112,
-}
-"""The options and data of an operator; none for those that are not named."""
-
-CHANNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
-"""Operators that keep a multiplier and a shift, of 32 bits, for each output channel."""
-
-
-DECODER = 80
-"""What a DECODE keeps for each tensor that it unpacks, beside the pointer to it."""
+SCRATCH_REQUEST = 16
+"""ScratchBufferRequest, at the head while operators are prepared, ..."""
+MOST_REQUESTS = 12
+"""... with room for so many of the next one."""
+ALLOCATION = 32
+"""AllocationInfo, of each tensor and each scratch buffer while they are planned."""
+PLANNED = 40
+"""What the greedy planner has of each that it finds a place for."""
+SUBGRAPH = 8
+"""Where in that list a subgraph's tensors are."""
+TIMES_DESCRIBED = 2
+"""How often at the most a kernel asks for the description of an operand while it is prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +37,22 @@ class Footprint:
     Attributes:
         head: tensors and scratch memory.
         tail: all that is kept beside them.
+        setup: what is needed at once until tensors have their places; the tail so far is in it.
     """
 
     head: Bytes
     tail: Bytes
+    setup: Bytes
 
     @property
     def total(self) -> Bytes:
-        """All bytes that the arena must have."""
-        return Bytes(self.head + self.tail)
+        """All bytes that the arena must have, if it begins at a multiple of 16.
+
+        That is head and tail to the byte in a 64-bit build with the recording allocator, and no
+        less than what others take. Where setting up needs more, it is a bound: how often kernels
+        describe their operands while they are prepared is taken for the most that any does.
+        """
+        return Bytes(aligned(max(self.head + self.tail, self.setup)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,45 +79,50 @@ def footprint(data: bytes) -> Footprint:
     buffers = list(_tensors(model.runtime, model.plan))
     for step, sizes in enumerate(scratch):
         buffers += [_Buffer(size, step, step, None) for size in sizes]
-    ports = [file.tensor(index).type for index in (*file.inputs, *file.outputs)]
-    tail = (
-        BASE
-        + TENSOR * file.tensor_count
-        + sum(OPERATOR + _kept(file, operator) for operator in file.operators)
-        + sum(PORT + (PORT_QUANTIZATION if t.quant else 0) for t in ports)
-        + SCRATCH * sum(map(len, scratch))
+    count = sum(map(len, scratch))
+    before, whole = tail(file, count)
+    return Footprint(
+        head=Bytes(_planned(buffers)),
+        tail=Bytes(whole),
+        setup=Bytes(
+            aligned(before) + max(_planning(file, len(buffers), count), _preparing(file, count))
+        ),
     )
-    return Footprint(Bytes(_planned(buffers)), Bytes(aligned(tail)))
 
 
-def _kept(file: ModelFile, operator: Operator) -> int:
-    """Bytes that an operator keeps in the tail."""
-    kept = OPERATORS.get(operator.kind, 0)
-    made = file.tensor(operator.outputs[0]).type
-    if operator.kind == "LOG_SOFTMAX" and made.dtype is DType.F32:
-        return 0
-    if operator.kind == f"CUSTOM {DECODE}":
-        count = len(operator.outputs)
-        return count * DECODER + aligned(8 * count)
-    if operator.kind in CHANNELS:
-        kept += 2 * aligned(4 * made.shape[-1])
-    if operator.kind == "BATCH_MATMUL":
-        kept += 128 if made.dtype is DType.F32 else 160
-        right = file.tensor(operator.inputs[1])
-        kept += right.type.nbytes if right.data is not None else 0
-    return kept
+def _planning(file: ModelFile, buffers: int, scratch: int) -> int:
+    """Bytes below the tail while buffers get their places."""
+    requests = SCRATCH_REQUEST * (scratch + MOST_REQUESTS)
+    infos = SUBGRAPH + ALLOCATION * (file.tensor_count + scratch)
+    return aligned(requests + infos) + PLANNED * buffers
+
+
+def _preparing(file: ModelFile, scratch: int) -> int:
+    """The most bytes below the tail while an operator is prepared."""
+    operands = (
+        [i for i in (*operator.inputs, *operator.outputs) if i >= 0] for operator in file.operators
+    )
+    most = max((_described(file, indices) for indices in operands), default=0)
+    return SCRATCH_REQUEST * (scratch + MOST_REQUESTS) + most
+
+
+def _described(file: ModelFile, tensors: Sequence[int]) -> int:
+    once = [block for index in tensors for block in described(file.tensor(index))]
+    return stacked(once * TIMES_DESCRIBED)
 
 
 def _scratch(file: ModelFile, operator: Operator) -> Iterator[int]:
-    """Sizes of the memory that an operator on integers wants while it runs: sums of its own."""
+    """Sizes of the memory that an operator wants while it runs: sums, indices, axes."""
     made = file.tensor(operator.outputs[0]).type
-    if made.dtype is DType.F32:
-        return
     match operator.kind:
-        case "MEAN" | "SUM":
+        case "MEAN" | "SUM" | "REDUCE_MAX":
             x, axes = (file.tensor(index).type for index in operator.inputs)
-            yield 4 * (made.elements + axes.elements + x.rank)
-        case "TRANSPOSE_CONV":
+            if operator.kind != "REDUCE_MAX" and made.dtype is not DType.F32:
+                yield 4 * made.elements
+            yield from (4 * x.rank, 4 * axes.elements)
+        case "MIRROR_PAD":
+            yield from [4 * made.rank] * 2
+        case "TRANSPOSE_CONV" if made.dtype is not DType.F32:
             yield (4 if made.dtype is DType.I8 else 8) * made.elements
 
 

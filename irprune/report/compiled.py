@@ -54,6 +54,7 @@ def compiled_as_json(compiled: Compiled, made: Optimised | None) -> str:
         "tflite_micro_arena": {
             "head": compiled.footprint.head,
             "tail": compiled.footprint.tail,
+            "setup": compiled.footprint.setup,
             "total": compiled.footprint.total,
         },
         "uncompressed": None
@@ -125,6 +126,8 @@ def _summary(compiled: Compiled) -> Table:
         before = footprint(compiled.plain).head
         table.add_row("  head without compression", f"{before:,}", in_kib(before))
     table.add_row("  tail, in 64-bit builds", f"{taken.tail:,}", in_kib(taken.tail))
+    if taken.setup > taken.head + taken.tail:
+        table.add_row("  until tensors have places", f"{taken.setup:,}", in_kib(taken.setup))
     planned = "yes" if compiled.model.plan is not None else "no (see --plan)"
     table.add_row("  plan in the file", planned, "")
     for value in compiled.model.graph.inputs:
