@@ -16,6 +16,7 @@ from irprune.training.width_pruner import Feedback
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -41,10 +42,9 @@ class Optimizer(StrEnum):
 
 
 class MixedPrecision(StrEnum):
-    """In what a GPU computes."""
+    """In what layers are computed in training."""
 
     NO = "no"
-    FP16 = "fp16"
     BF16 = "bf16"
 
 
@@ -79,7 +79,7 @@ class Training(Section):
         learning_rate: the largest one; it rises for a twentieth of the steps, then falls as a
             cosine does.
         weight_decay: of all parameters.
-        mixed_precision: in what a GPU computes.
+        mixed_precision: in what layers are computed in training; parameters stay as they are.
         checkpoint_every: the steps between two checkpoints.
     """
 
@@ -101,6 +101,8 @@ class Pruning(Section):
         rate: how fast multipliers move.
         start: the steps before the first update.
         batches: held-out batches that are used in turn.
+        balance: the first task loss over the first resource loss, once both are weighed.
+        alphas: the weights of resource loss and task loss, instead of the balance.
         early_termination: whether training goes on with the small model once the budget is met.
         feedback: which losses move the widths.
         scalarization: how resources become one loss.
@@ -111,6 +113,8 @@ class Pruning(Section):
     rate: Positive = 1.0
     start: NotNegative = 0
     batches: Count = 16
+    balance: Positive = 2 / 3
+    alphas: tuple[Positive, Positive] | None = None
     early_termination: bool = False
     feedback: Feedback = Feedback.BOTH
     scalarization: Scalarization = Scalarization.RANDOM
@@ -152,7 +156,7 @@ class TrainConfig(Section):
     method: Method = Method.WIDTHS
     pruning: Pruning = Pruning()
     quantization: Quantization = Quantization()
-    seed: NotNegative = 0
+    seed: Seed = 0
 
     @property
     def limits(self) -> Budget:
@@ -178,7 +182,7 @@ def read_config(path: Path) -> TrainConfig:
         raise error.at(str(path)) from None
     if config.data.path is None:
         return config
-    data = config.data.model_copy(update={"path": path.parent / config.data.path})
+    data = config.data.model_copy(update={"path": (path.parent / config.data.path).resolve()})
     return config.model_copy(update={"data": data})
 
 
@@ -201,8 +205,9 @@ def parse_config(document: dict[str, Any]) -> TrainConfig:
             f"method '{config.method}' "
             + ("takes no budget" if budget != Budget() else "needs a budget, sram=16KB flash=32KB"),
         )
-    if config.quantization.epochs > config.training.epochs:
-        raise UsageError("quantization.epochs are among training.epochs, of which there are fewer")
-    if config.training.batch % config.training.accumulate:
-        raise UsageError("training.accumulate does not divide training.batch")
+    learned = config.method in (Method.WIDTHS, Method.ONE_SHOT)
+    if config.quantization.epochs + learned > config.training.epochs:
+        raise UsageError(
+            "quantization.epochs are the last of training.epochs, of which there are too few"
+        )
     return config

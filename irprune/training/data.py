@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from irprune.frontends.torch_export import called
+from irprune.frontends.torch_export import called, foreign_code
 from irprune.ir.errors import UsageError
 from irprune.ir.types import Array
 
@@ -60,6 +60,8 @@ def splits(source: str, path: Path | None, held_out: float, seed: int) -> Splits
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UsageError(f"{source} cannot be read: {error}", where=str(path)) from None
     elif ":" in source:
+        if path is not None:
+            raise UsageError("data of one's own take no data.path", where=source)
         train, test = _made(source)
         plain = train
     else:
@@ -85,6 +87,7 @@ class Batches:
         seed: of their order.
         rank: which process this is.
         ranks: how many there are.
+        classes: what labels are below.
     """
 
     samples: Samples
@@ -93,6 +96,16 @@ class Batches:
     seed: int
     rank: int
     ranks: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        pieces = self.parts * self.ranks
+        if self.size % pieces:
+            raise UsageError(
+                f"training.batch {self.size} is not divided by {pieces}, its parts in all processes"
+            )
+        if not self.per_epoch:
+            raise UsageError(f"training.batch is {self.size}, there are fewer samples")
 
     @property
     def per_epoch(self) -> int:
@@ -106,9 +119,33 @@ class Batches:
         whole = order[: self.per_epoch * self.size].reshape(self.per_epoch, self.size)[first:]
         own = whole[:, self.rank :: self.ranks]
         indices = [part.tolist() for batch in own for part in batch.chunk(self.parts)]
-        loader = iter(DataLoader(self.samples, batch_sampler=indices))
+        # A loader without one draws from torch's where it begins, which may be anywhere.
+        loader = iter(DataLoader(self.samples, batch_sampler=indices, generator=generator))
         for _ in own:
-            yield [next(loader) for _ in range(self.parts)]
+            yield [self._next(loader) for _ in range(self.parts)]
+
+    def _next(self, loader: Iterator[Any]) -> Batch:
+        with foreign_code("the training data cannot be read"):
+            batch = next(loader)
+        return checked(batch, self.classes)
+
+
+def checked(batch: Any, classes: int) -> Batch:
+    """A batch of the form that is trained on.
+
+    Raises:
+        UsageError: it is of another form, or has a label that is no class.
+    """
+    match batch:
+        case [Tensor() as x, Tensor() as y] if y.dtype == torch.int64 and y.ndim == 1:
+            if not len(y) or (int(y.min()) >= 0 and int(y.max()) < classes):
+                return x, y
+            wrong = int(y.min()) if int(y.min()) < 0 else int(y.max())
+            raise UsageError(f"the data have label {wrong}, and the model has {classes} classes")
+    raise UsageError(
+        "the data are no pairs of an input and a label",
+        hint="let the datasets give (tensor, whole number)",
+    )
 
 
 class Images(Dataset[Any]):
@@ -125,6 +162,8 @@ class Images(Dataset[Any]):
         self._size = pixels.shape[2:]
         self._images = functional.pad(torch.from_numpy(pixels).float(), [shifts] * 4)
         self._labels: list[int] = labels.astype(np.int64).tolist()
+        if len(self._labels) != len(self._images):
+            raise ValueError(f"{len(self._labels)} labels of {len(self._images)} images")
         self._shifts = shifts
 
     def __len__(self) -> int:

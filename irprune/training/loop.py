@@ -19,10 +19,11 @@ from irprune.frontends.torch_export import foreign_code
 from irprune.ir.errors import InvalidModel, UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan, fingerprint, loads
+from irprune.ir.types import dims
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.training.apply import apply_to_module, apply_to_optimizer
 from irprune.training.config import Method, TrainConfig
-from irprune.training.data import Batch, Batches, Samples, splits
+from irprune.training.data import Batch, Batches, Samples, checked, splits
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
@@ -74,6 +75,8 @@ class Loop:
         torch.manual_seed(config.seed)
         module, example_inputs = load_module(config.model)
         self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
+        self.module = module.to(self._stepper.device)
+        self.example_inputs = self._examples(example_inputs)
         self._batches = Batches(
             self.data.train,
             training.batch,
@@ -81,19 +84,16 @@ class Loop:
             config.seed,
             self._stepper.rank,
             self._stepper.ranks,
+            self._classes(),
         )
         self._per_epoch = self._batches.per_epoch
-        if not self._per_epoch:
-            raise UsageError(f"training.batch is {training.batch}, there are fewer samples")
-        self.module = module.to(self._stepper.device)
-        self.example_inputs = self._examples(example_inputs)
-        self._expect_data()
         self._graph = load(self.module, self.example_inputs)
         model = CostModel(self._graph)
         self.whole = self._usage = model.usage(model.widths)
         self._total = training.epochs * self._per_epoch
         self._on_integers = (training.epochs - config.quantization.epochs) * self._per_epoch
         self._step = 0
+        self._begun = False
         self.plan: Plan | None = None
         self.quantizer: FakeQuantizer | None = None
         self.rows: list[Row] = []
@@ -131,7 +131,7 @@ class Loop:
             )
         if state["plan"] is not None:
             self._shrink(loads(state["plan"]))
-        self._step = state["step"]
+        self._step, self._begun = state["step"], True
         self._load(self.module, state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         if state["pruner"] is not None:
@@ -152,7 +152,7 @@ class Loop:
             UsageError: a loss is no number, or the budget is not met in time; the error names the
                 last checkpoint.
         """
-        if self._step == 0:
+        if not self._begun:
             self._begin()
             self._save()
         try:
@@ -175,7 +175,7 @@ class Loop:
         """The share of samples whose class a network finds."""
         network.eval()
         right = 0
-        with torch.no_grad():
+        with torch.no_grad(), foreign_code("the data cannot be read"):
             for x, y in DataLoader(samples, EVALUATED):
                 found = network(self._placed(x)).argmax(1)
                 right += int((found.cpu() == y).sum())
@@ -223,6 +223,8 @@ class Loop:
         config = self.config.pruning
         options = WidthOptions(
             every=config.every,
+            balance=config.balance,
+            alphas=config.alphas,
             rate=config.rate,
             start=config.start,
             feedback=config.feedback,
@@ -334,23 +336,37 @@ class Loop:
         """What the module is called with: what came with it, or the first sample."""
         if isinstance(given, tuple):
             return tuple(self._placed(x) if isinstance(x, Tensor) else x for x in given)
-        return (self._placed(self.data.train[0][0][None]),)
+        x, _ = self._first(1)
+        return (self._placed(x),)
 
-    def _expect_data(self) -> None:
-        """Raise UsageError unless the module makes one score a class of the data."""
-        x, y = next(iter(DataLoader(self.data.held_out, 2)))
+    def _first(self, count: int) -> Batch:
+        """The first held-out samples, whatever their labels."""
+        with foreign_code("the data cannot be read", where=self.config.data.source):
+            batch = next(iter(DataLoader(self.data.held_out, count)))
+        return checked(batch, 2**31)
+
+    def _classes(self) -> int:
+        """How many classes the module tells apart.
+
+        Raises:
+            UsageError: it does not take the data, or makes something else of them.
+        """
+        x, y = self._first(EVALUATED)
+        where = self.config.model
+        example = self.example_inputs[0]
+        if isinstance(example, Tensor) and example.shape[1:] != x.shape[1:]:
+            shapes = f"{dims(tuple(x.shape[1:]))}, and it takes {dims(tuple(example.shape[1:]))}"
+            raise UsageError(f"the data are of {shapes}", where=where)
         self.module.eval()
         try:
             with torch.no_grad(), foreign_code("does not take the data"):
                 found = self.module(self._placed(x))
         except InvalidModel as error:
-            raise UsageError(error.what, where=self.config.model) from None
+            raise UsageError(error.what, where=where) from None
         if not isinstance(found, Tensor) or found.ndim != 2:
-            raise UsageError("does not give (samples, classes)", where=self.config.model)
-        if int(y.max()) >= found.shape[1]:
-            raise UsageError(
-                f"gives {found.shape[1]} classes, and the data have more", where=self.config.model
-            )
+            raise UsageError("does not give (samples, classes)", where=where)
+        checked([x, y], found.shape[1])
+        return found.shape[1]
 
 
 def _told(usage: Usage) -> str:

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import save
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from irprune.backends.compile import CompileOptions, compile_tflite
 from irprune.backends.files import write_atomically
@@ -82,7 +81,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
         UnsupportedOp: TFLite-Micro lacks operators.
     """
     config, data = loop.config, loop.data
-    module = loop.module.cpu().eval()
+    module = loop.module.eval()
     graph = load(module, loop.example_inputs)
     ranges = _ranges(loop)
     compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
@@ -122,7 +121,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
 def _ranges(loop: Loop) -> Mapping[str, Range]:
     """Ranges that were trained, or else of held-out samples."""
     held_out = loop.data.held_out
-    batch = torch.stack([held_out[i][0] for i in range(min(CALIBRATED, len(held_out)))])
+    batch, _ = next(iter(DataLoader(held_out, CALIBRATED)))
     if loop.quantizer is not None:
         return loop.quantizer.ranges((batch,))
     lowered = lower(load(loop.module, loop.example_inputs))
@@ -145,7 +144,7 @@ def _accuracy_in(micro: Micro, samples: Samples) -> float:
     right = 0
     for i in range(len(samples)):
         x, y = samples[i]
-        image = x[None].numpy()
+        image = np.asarray(x)[None]
         stored = as_stored(image.transpose(last_channels(image.ndim)), entry.type)
         (found,) = micro([np.ascontiguousarray(stored)])
         right += int(found.argmax() == y)

@@ -90,11 +90,13 @@ class Replay(fx.Interpreter):
 
 
 def trace_without_hooks(module: nn.Module, inputs: tuple[object, ...]) -> Traced:
-    """What is traced of a module's own code, without what its hooks do around it."""
+    """What is traced of a module's own code, without its hooks and in its own precision."""
     held = {name: vars(module)[name] for name in ("_forward_pre_hooks", "_forward_hooks")}
     vars(module).update({name: OrderedDict() for name in held})
+    device = next((p.device.type for p in module.parameters()), "cpu")
     try:
-        return trace(module, inputs)
+        with torch.autocast(device, enabled=False):
+            return trace(module, inputs)
     finally:
         vars(module).update(held)
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
-from irprune.training.config import Optimizer, Training
+from irprune.training.config import MixedPrecision, Optimizer, Training
 from irprune.training.data import Batch
 
 WARM_UP = 0.05
@@ -30,9 +30,11 @@ class Stepper:
     def __init__(self, training: Training, seed: int) -> None:
         self._training = training
         self._seed = seed
-        self._accelerator = Accelerator(
-            mixed_precision=training.mixed_precision.value, cpu=not torch.cuda.is_available()
-        )
+        self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
+
+    @property
+    def _is_mixed(self) -> bool:
+        return self._training.mixed_precision is MixedPrecision.BF16
 
     @property
     def rank(self) -> int:
@@ -83,8 +85,10 @@ class Stepper:
         for at, (x, y) in enumerate(parts):
             last = at == len(parts) - 1
             with contextlib.nullcontext() if last else self._accelerator.no_sync(self._network):
-                found = self._network(x.to(self.device))
-                part = F.cross_entropy(found, y.to(self.device)) / len(parts)
+                # Not by accelerate, whose way stays on the module for whoever traces it.
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_mixed):
+                    found = self._network(x.to(self.device))
+                part = F.cross_entropy(found.float(), y.to(self.device)) / len(parts)
                 self._accelerator.backward(part)
             loss += part.detach()
         self._prepared.step()
