@@ -14,12 +14,11 @@ from irprune.ir.errors import UsageError
 from irprune.ir.types import DType, Quant
 from irprune.passes.analysis.calibration import Range, calibrate, real_activations
 from irprune.passes.rewrite.scales import WEIGHT_LIMIT
+from irprune.training.folding import effective, folded
 from irprune.training.grid import Weights, grid_of, lower, placed
 from irprune.training.replay import (
-    BATCH_NORM,
     Replay,
     first_nodes,
-    scaled_after,
     shapes_of,
     trace_without_hooks,
 )
@@ -42,7 +41,8 @@ class FakeQuantizer(nn.Module):
     left once batch normalization and activation functions are in the layers before them to the
     moving averages of their least and greatest elements (Jacob et al., Quantization and Training
     of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3.1). Gradients go
-    straight through. Biases, which have 32 bits, stay reals.
+    straight through. Biases, which have 32 bits, stay reals; so do the parts of an activation
+    function or a recurrent cell, which the module has not and its compiled form has.
 
     The module runs operator by operator, as torch.export traces it in evaluation mode, once for
     each shape of inputs. Batch normalization and dropout do in training what they do there; other
@@ -79,7 +79,7 @@ class FakeQuantizer(nn.Module):
         traced = trace_without_hooks(module, example_inputs)
         self._grid = grid_of(traced, dtype)
         self._weights: dict[str, Weights] = {w.path: w for w in self._grid.weights}
-        self._scaled = scaled_after(traced)
+        self._folded = folded(traced, set(self._grid.points.values()))
         self._traced = {shapes_of(example_inputs): traced}
         self._place = {name: i for i, name in enumerate(dict.fromkeys(self._grid.points.values()))}
         self.register_buffer("low", torch.full((len(self._place),), torch.inf))
@@ -95,7 +95,12 @@ class FakeQuantizer(nn.Module):
         quants = self._grid.quants(self._known()) if rounds else {}
         places = {node: name for name, node in first_nodes(traced).items() if name in self._place}
 
+        corrections: dict[str, Tensor] = {}
+
         def made(node: fx.Node, tensor: Any) -> Any:
+            if node.name in corrections:
+                extra = corrections[node.name]
+                tensor = tensor + extra.reshape([-1, *[1] * (tensor.ndim - 2)])
             name = places.get(node)
             if name is None:
                 return tensor
@@ -105,19 +110,24 @@ class FakeQuantizer(nn.Module):
 
         def parameter(path: str, tensor: Tensor) -> Tensor:
             weights = self._weights.get(path)
-            return tensor if weights is None or not quants else self._as_stored(tensor, weights)
+            if weights is None or not quants:
+                return tensor
+            rounded = self._as_stored(tensor, weights)
+            for part in self._folded.get(path, ()):
+                if part.is_before:
+                    corrections[part.layer] = part.left_out(self._tensor, tensor, rounded)
+            return rounded
 
-        def training(operator: str) -> bool:
-            return learns if operator == BATCH_NORM else self.training
-
-        replay = Replay(self.module, traced, tensor=parameter, made=made, training=training)
+        replay = Replay(self.module, traced, tensor=parameter, made=made, learns=learns)
         # The module is called, with another forward, so that its hooks do what they do.
         attributes = vars(self.module)
+        before = {"forward": attributes["forward"]} if "forward" in attributes else {}
         attributes["forward"] = lambda *given: replay.outputs(given)
         try:
             result = self.module(*inputs)
         finally:
             del attributes["forward"]
+            attributes.update(before)
         if learns:
             self.steps += 1
         return result
@@ -143,7 +153,8 @@ class FakeQuantizer(nn.Module):
                 "no ranges have been observed yet", where=where, hint="train with the quantizer"
             )
         found = self._grid.completed(self._known())
-        lowered = lower(trace_without_hooks(self.module, self._example_inputs).graph)
+        graph = trace_without_hooks(self.module, self._example_inputs).graph
+        lowered = lower(graph)
         missing = [v.name for v in real_activations(lowered) if v.name not in found]
         if not missing:
             return found
@@ -155,7 +166,10 @@ class FakeQuantizer(nn.Module):
                 hint="give a batch of inputs to observe them on",
             )
         batch = [x.detach().cpu() for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
-        samples = [placed([x[i : i + 1].numpy() for x in batch]) for i in range(len(batch[0]))]
+        samples = [
+            placed([x[i : i + 1].numpy() for x in batch], graph, lowered)
+            for i in range(len(batch[0]))
+        ]
         observed = {value.name: seen for value, seen in calibrate(lowered, samples).items()}
         return {**observed, **found}
 
@@ -185,25 +199,25 @@ class FakeQuantizer(nn.Module):
         )
 
     def _as_stored(self, tensor: Tensor, weights: Weights) -> Tensor:
-        """Weights on their grid, which is that of what the compiler folds into them too."""
+        """Weights as they come from their grid, on which they are with all that is folded in."""
         axis = weights.axis or 0
+        parts = self._folded.get(weights.path, ())
         with torch.no_grad():
-            others = [a for a in range(tensor.ndim) if a != axis]
-            largest = tensor.abs().amax(others)
-            largest = torch.where(largest == 0, largest.max(), largest)
+            factors = effective(tensor, parts, self._tensor)
+            largest = (tensor * factors).abs().amax([a for a in range(tensor.ndim) if a != axis])
             if weights.axis is None:
-                factors = self._factors(weights.path, largest)
-                largest = (largest * factors).max() / factors
+                largest = largest.max().expand(largest.shape)
+            largest = torch.where(largest == 0, largest.max(), largest)
             scales = largest.clamp_min(torch.finfo(torch.float32).tiny) / WEIGHT_LIMIT
             zeros = torch.zeros_like(scales, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(
-            tensor, scales, zeros, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
+        rounded = torch.fake_quantize_per_channel_affine(
+            tensor * factors, scales, zeros, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
         )
+        return rounded / factors
 
-    def _factors(self, path: str, like: Tensor) -> Tensor:
-        """What batch normalization after a dense layer multiplies its rows by."""
-        if path not in self._scaled:
-            return torch.ones_like(like)
-        gamma, variance, epsilon = self._scaled[path]
-        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
-        return (tensors[gamma] / (tensors[variance] + epsilon).sqrt()).abs().clamp_min(1e-12)
+    def _tensor(self, path: str) -> Tensor:
+        """A parameter or buffer of the module."""
+        owner, _, name = path.rpartition(".")
+        found = getattr(self.module.get_submodule(owner), name)
+        assert isinstance(found, Tensor)
+        return found

@@ -98,7 +98,7 @@ def grid_of(traced: Traced, dtype: DType) -> Grid:
     graph = traced.graph
     lowered = lower(graph)
     sample = noise(graph)
-    ranges = calibrate(lowered, [placed(sample)], dtype=dtype)
+    ranges = calibrate(lowered, [placed(sample, graph, lowered)], dtype=dtype)
     quantized = quantize(lowered, ranges, dtype, has_kernel=has_kernel)
     stored = {value.name for value in values(quantized) if value.type.quant is not None}
     same = _same(graph, lowered, sample)
@@ -115,9 +115,14 @@ def lower(graph: Graph) -> Graph:
     return run(deployed(graph), lowering())
 
 
-def placed(sample: Sequence[Array]) -> list[Array]:
-    """A sample for a module as its lowered graph takes it, channels last."""
-    return [np.ascontiguousarray(x.transpose(last_channels(x.ndim))) for x in sample]
+def placed(sample: Sequence[Array], graph: Graph, lowered: Graph) -> list[Array]:
+    """A sample for a graph as its lowered form takes it: images with their channels last."""
+    pairs = zip(sample, graph.inputs, lowered.inputs, strict=True)
+    return [x if before is after else _moved(x) for x, before, after in pairs]
+
+
+def _moved(array: Array) -> Array:
+    return np.ascontiguousarray(array.transpose(last_channels(array.ndim)))
 
 
 def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Value, str]:
@@ -128,14 +133,16 @@ def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Valu
     """
     made: dict[int, list[tuple[str, Array]]] = {}
     for value, array in activations(graph, sample):
-        (array,) = placed([array])
-        made.setdefault(array.size, []).append((value.name, array.reshape(-1)))
+        made.setdefault(array.size, []).append((value.name, array))
     found = {}
-    for value, array in activations(lowered, placed(sample)):
+    for value, array in activations(lowered, placed(sample, graph, lowered)):
         flat = array.reshape(-1)
         atol = CLOSE * float(np.abs(flat).max(initial=0.0))
         equal = [
-            name for name, other in made.get(flat.size, ()) if np.allclose(flat, other, 0, atol)
+            name
+            for name, other in made.get(flat.size, ())
+            if np.allclose(flat, other.reshape(-1), 0, atol)
+            or np.allclose(flat, _moved(other).reshape(-1), 0, atol)
         ]
         if equal:
             found[value] = value.name if value.name in equal else equal[0]
@@ -144,12 +151,17 @@ def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Valu
 
 def _weights(traced: Traced, quantized: Graph) -> list[Weights]:
     """The parameters that become the weights of a quantized graph."""
-    layers = [node for node in quantized.nodes if isinstance(node.op, Layer)]
-    quants = {node.inputs[1].name: node.inputs[1].type.quant for node in layers}
+    quants = {}
+    for node in quantized.nodes:
+        if isinstance(node.op, Layer):
+            quants[node.inputs[1].name] = quants[node.name] = node.inputs[1].type.quant
+    # Weights behind a flattening are moved, and have another name, which their layer has not.
+    layers = [node for node in traced.graph.nodes if isinstance(node.op, Layer)]
+    readers = {node.inputs[1]: node.name for node in layers if node.name in quants}
     parameters = Parameters(traced)
     found = []
     for value in traced.graph.constants:
-        quant = quants.get(value.name)
+        quant = quants.get(value.name) or quants.get(readers.get(value, ""))
         if quant is None:
             continue
         count = value.type.shape[0]

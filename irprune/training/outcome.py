@@ -21,9 +21,9 @@ from irprune.backends.tflite.footprint import Footprint
 from irprune.backends.usage import usage_of
 from irprune.budget import Usage
 from irprune.frontends.load import load
+from irprune.ir.graph import Graph
 from irprune.ir.ops.quant import as_stored
 from irprune.passes.analysis.calibration import Range, calibrate
-from irprune.passes.rewrite.placing import last_channels
 from irprune.training.data import Samples
 from irprune.training.grid import lower, placed
 from irprune.training.history import write_history
@@ -87,7 +87,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
     compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
     if loop.plan is not None:
         write_plan(loop.plan, folder / "plan.json")
-    write_ranges(ranges, folder / "ranges.json")
+    write_ranges(ranges, graph, folder / "ranges.json")
     write_atomically(
         folder / WEIGHTS, save({k: v.contiguous().clone() for k, v in module.state_dict().items()})
     )
@@ -107,7 +107,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
         usage=usage,
         float_accuracy=loop.accuracy(module, data.test),
         quantized_accuracy=None if quantizer is None else loop.accuracy(quantizer, data.test),
-        int8_accuracy=None if micro is None else _accuracy_in(micro, some),
+        int8_accuracy=None if micro is None else _accuracy_in(micro, some, graph),
         quantized_accuracy_of_samples=None if quantizer is None else loop.accuracy(quantizer, some),
         samples=len(some),
         arena=None if micro is None else micro.arena,
@@ -124,8 +124,9 @@ def _ranges(loop: Loop) -> Mapping[str, Range]:
     batch, _ = next(iter(DataLoader(held_out, CALIBRATED)))
     if loop.quantizer is not None:
         return loop.quantizer.ranges((batch,))
-    lowered = lower(load(loop.module, loop.example_inputs))
-    samples = [placed([x[None].numpy()]) for x in batch]
+    graph = load(loop.module, loop.example_inputs)
+    lowered = lower(graph)
+    samples = [placed([x[None].numpy()], graph, lowered) for x in batch]
     return {value.name: found for value, found in calibrate(lowered, samples).items()}
 
 
@@ -138,14 +139,13 @@ def _micro(path: Path) -> Micro | None:
     return runtime
 
 
-def _accuracy_in(micro: Micro, samples: Samples) -> float:
-    """The share of samples whose class the runtime finds."""
-    (entry,) = micro.graph.inputs
+def _accuracy_in(micro: Micro, samples: Samples, graph: Graph) -> float:
+    """The share of samples, each as the graph takes it, whose class the runtime finds."""
+    (entry,), lowered = micro.graph.inputs, lower(graph)
     right = 0
     for i in range(len(samples)):
         x, y = samples[i]
-        image = np.asarray(x)[None]
-        stored = as_stored(image.transpose(last_channels(image.ndim)), entry.type)
-        (found,) = micro([np.ascontiguousarray(stored)])
+        (given,) = placed([np.asarray(x)[None]], graph, lowered)
+        (found,) = micro([as_stored(given, entry.type)])
         right += int(found.argmax() == y)
     return right / len(samples)

@@ -8,18 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from irprune.frontends.torch_export import Traced, trace
 
 BATCH_NORM = "aten.batch_norm.default"
-TRAINING_FLAGS: Mapping[str, int] = {
-    BATCH_NORM: 5,
-    "aten.dropout.default": 2,
-    "aten.feature_dropout.default": 2,
-    "aten.alpha_dropout.default": 2,
+DROPOUTS = {
+    "aten.dropout.default",
+    "aten.feature_dropout.default",
+    "aten.alpha_dropout.default",
 }
-"""Operators that do something else in training, and which argument says so."""
 
 
 class Replay(fx.Interpreter):
@@ -30,7 +29,7 @@ class Replay(fx.Interpreter):
         traced: what was traced of it, with inputs of the shapes that ``outputs`` gets.
         tensor: what the operators get for a parameter, by its path and itself.
         made: what the operators after it get for an operator's output or an input, by its node.
-        training: of each operator in ``TRAINING_FLAGS`` whether it is to do what training does.
+        learns: whether statistics of batch normalization may change, where their module trains.
     """
 
     def __init__(
@@ -40,14 +39,15 @@ class Replay(fx.Interpreter):
         *,
         tensor: Callable[[str, Tensor], Tensor],
         made: Callable[[fx.Node, Any], Any],
-        training: Callable[[str], bool],
+        learns: bool,
     ) -> None:
         super().__init__(nn.Module(), graph=traced.program.graph)
         self._live = module
         self._program = traced.program
         self._tensor = tensor
         self._made = made
-        self._training = training
+        self._learns = learns
+        self._node: fx.Node | None = None
 
     def outputs(self, inputs: tuple[object, ...]) -> Tensor | tuple[Tensor, ...]:
         """The module's output, or all of them where there are several."""
@@ -68,15 +68,39 @@ class Replay(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """What a node makes, as those after it get it."""
+        self._node = n
         made = super().run_node(n)
         return made if n.op == "output" else self._made(n, made)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The operator's result."""
-        flag = TRAINING_FLAGS.get(str(target))
-        if flag is not None:
-            args = (*args[:flag], self._training(str(target)), *args[flag + 1 :])
+        """The operator's result; of those that training makes do something else, that."""
+        if str(target) in DROPOUTS:
+            args = (*args[:2], self._owner().training)
+        elif str(target) == BATCH_NORM and args[3] is not None:
+            args = (*args[:5], *self._statistics(), *args[7:])
         return super().call_function(target, args, kwargs)
+
+    def _statistics(self) -> tuple[bool, float]:
+        """Whether batch normalization takes the batch's statistics, and how much of them it keeps.
+
+        What the module does besides: it counts its batches.
+        """
+        assert self._node is not None
+        norm, momentum = self._owner(), self._node.args[6]
+        assert isinstance(momentum, float)
+        if not (norm.training and self._learns):
+            return False, momentum
+        if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+            if norm.momentum is None:
+                momentum = 1 / int(norm.num_batches_tracked)
+        return True, momentum
+
+    def _owner(self) -> nn.Module:
+        """The module whose code has called the operator that is run."""
+        assert self._node is not None
+        stack = list(self._node.meta.get("nn_module_stack", {}).values())
+        return self._live.get_submodule(stack[-1][0]) if stack else self._live
 
     def _held(self, path: str) -> Tensor:
         """The tensor that the module has there now; a literal of its code is as it was."""
@@ -99,24 +123,6 @@ def trace_without_hooks(module: nn.Module, inputs: tuple[object, ...]) -> Traced
             return trace(module, inputs)
     finally:
         vars(module).update(held)
-
-
-def scaled_after(traced: Traced) -> Mapping[str, tuple[str, str, float]]:
-    """Of each parameter that a dense layer before batch normalization reads, what scales it.
-
-    That is the path of the factors, that of the variances, and what is added to these.
-    """
-    found = {}
-    paths = traced.program.constants
-    for node in traced.program.graph.nodes:
-        users = list(node.users)
-        if str(node.target) != "aten.linear.default" or len(users) != 1:
-            continue
-        (user,) = users
-        if str(user.target) == BATCH_NORM and user.args[1] is not None:
-            weight, gamma, variance, epsilon = node.args[1], *(user.args[i] for i in (1, 4, 7))
-            found[paths[weight]] = (paths[gamma], paths[variance], float(epsilon))
-    return found
 
 
 def first_nodes(traced: Traced) -> Mapping[str, fx.Node]:

@@ -16,6 +16,7 @@ from irprune import zoo
 from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
 from irprune.backends.ranges import read_ranges, write_ranges
 from irprune.ir.errors import UsageError
+from irprune.ir.plan import fingerprint
 from irprune.ir.types import Array, DType
 from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer
 from irprune.training.gates import Gates
@@ -70,7 +71,8 @@ def trained(quantizer: FakeQuantizer, steps: int = 30) -> FakeQuantizer:
 
 def compiled(quantizer: FakeQuantizer, numbers: Numbers = Numbers.INT8) -> Compiled:
     graph = irprune.load(quantizer.module, IMAGE)
-    return compile_tflite(graph, options=CompileOptions(numbers), ranges=quantizer.ranges())
+    ranges = quantizer.ranges((images(16),))
+    return compile_tflite(graph, options=CompileOptions(numbers), ranges=ranges)
 
 
 def results(file: Compiled, x: Tensor) -> Array:
@@ -80,7 +82,8 @@ def results(file: Compiled, x: Tensor) -> Array:
     assert end.type.quant is not None
     least, most = entry.type.dtype.limits
     scale, zero = entry.type.quant.scale[0], entry.type.quant.zero_point[0]
-    placed = x.numpy().transpose(0, 2, 3, 1)
+    channels_last = entry.type.shape[-1] == 3
+    placed = x.numpy().transpose(0, 2, 3, 1) if channels_last else x.numpy()
     stored = np.clip(np.rint(placed / scale) + zero, least, most).astype(entry.type.dtype.numpy)
     micro = Micro(file.data)
     found = np.concatenate([micro(image[None])[0] for image in stored])
@@ -95,8 +98,7 @@ def test_it_computes_what_the_module_does_before_it_starts(name: str) -> None:
     x = torch.randn(3, *example.shape[1:], generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(quantizer(x), own(x))
     for path, buffer in own.named_buffers():
-        if not path.endswith("num_batches_tracked"):
-            torch.testing.assert_close(module.get_buffer(path), buffer)
+        torch.testing.assert_close(module.get_buffer(path), buffer)
 
 
 def test_masks_hold_channels_at_zero_here_too() -> None:
@@ -134,6 +136,57 @@ def test_the_runtime_gives_the_numbers_that_training_saw(
         seen, real = quantizer(x).numpy(), quantizer.module.eval()(x).numpy()
     found = results(compiled(quantizer, numbers), x)
     assert np.abs(found - seen).mean() < share * np.abs(found - real).mean()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)],
+        [nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()],
+        [nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()],
+        [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1, groups=2)],
+        [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8, affine=False), nn.Conv2d(8, 8, 3)],
+        [nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 8)],
+    ],
+    ids=["after ReLU", "first", "padded", "groups", "without factors", "dense"],
+)
+def test_normalization_before_a_layer(layers: list[nn.Module]) -> None:
+    """It goes into the weights after it, whose grid is that of the product."""
+    layers = copy.deepcopy(layers)
+    torch.manual_seed(0)
+    for part in layers:
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and part.affine:
+            nn.init.uniform_(part.weight, 0.1, 3.0)
+            nn.init.normal_(part.bias)
+    module = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(4))
+    module(images(2))
+    quantizer = trained(FakeQuantizer(module, IMAGE, dtype=DType.I16))
+    x = images(32, seed=99)
+    with torch.no_grad():
+        seen = quantizer(x).numpy()
+    file = compiled(quantizer, Numbers.INT16X8)
+    found = results(file, x)
+    (end,) = file.model.graph.outputs
+    assert end.type.quant is not None
+    assert np.abs(found - seen).mean() < end.type.quant.scale[0]
+
+
+def test_normalization_as_its_modules_are_set() -> None:
+    """Frozen ones stay, those without momentum average, and all count their batches."""
+    module = nn.Sequential(
+        *(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=None)),
+        *(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(256, 2)),
+    )
+    other = copy.deepcopy(module)
+    quantizer = FakeQuantizer(module, IMAGE, start=9).train()
+    for net in (module, other):
+        net.train()
+        net.get_submodule("3").eval()
+    for seed in range(3):
+        quantizer(images(8, seed))
+        other(images(8, seed))
+    for name, buffer in other.named_buffers():
+        torch.testing.assert_close(module.get_buffer(name), buffer)
 
 
 def test_a_quantizer_goes_on_from_its_state() -> None:
@@ -195,12 +248,19 @@ def test_weights_that_are_computed_from_parameters() -> None:
 
 def test_ranges_in_a_file(tmp_path: Path) -> None:
     quantizer = trained(FakeQuantizer(net(), IMAGE), 3)
-    write_ranges(quantizer.ranges(), tmp_path / "ranges.json")
-    ranges = read_ranges(tmp_path / "ranges.json")
+    graph, path = irprune.load(quantizer.module, IMAGE), tmp_path / "ranges.json"
+    write_ranges(quantizer.ranges(), graph, path)
+    ranges = read_ranges(path, graph)
     assert ranges == quantizer.ranges()
-    graph = irprune.load(quantizer.module, IMAGE)
+    with pytest.raises(UsageError, match="has the ranges of another model"):
+        read_ranges(path, irprune.load("zoo:autoencoder"))
     with pytest.raises(UsageError, match="there are no ranges of 1 of its activations"):
         compile_tflite(graph, ranges={n: r for n, r in ranges.items() if n != "x"})
+
+
+def ranges_of(pair: str) -> str:
+    graph = fingerprint(irprune.load(net(), IMAGE))
+    return f'{{"kind": "irprune ranges", "graph": "{graph}", "ranges": {{"x": {pair}}}}}'
 
 
 @pytest.mark.parametrize(
@@ -208,17 +268,17 @@ def test_ranges_in_a_file(tmp_path: Path) -> None:
     [
         ("[", "is not JSON"),
         ("{}", "has no ranges"),
-        ('{"kind": "irprune ranges", "ranges": {"x": [1, 0]}}', "'x' is no pair of numbers"),
-        ('{"kind": "irprune ranges", "ranges": {"x": [0, Infinity]}}', "'x' is no pair"),
+        (ranges_of("[1, 0]"), "'x' is no pair of numbers"),
+        (ranges_of("[0, Infinity]"), "'x' is no pair"),
     ],
 )
 def test_a_file_of_something_else(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "ranges.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
-        read_ranges(path)
+        read_ranges(path, irprune.load(net(), IMAGE))
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        read_ranges(tmp_path / "ranges.json")
+        read_ranges(tmp_path / "ranges.json", irprune.load(net(), IMAGE))

@@ -47,6 +47,7 @@ DEPTH, WIDTH = 10, 2.0
 SPARSITY = 0.85
 BATCH = 64
 RATE = 0.1
+CLASSES = 10
 WARM_UP = 0.05
 FROZEN = 0.8
 """The share of the steps after which masks stay, where models are compiled."""
@@ -223,7 +224,7 @@ def train(
 ) -> None:
     """By SGD, at a rate that rises and then falls as a cosine does."""
     optimizer = torch.optim.SGD(module.parameters(), RATE, 0.9, weight_decay=5e-4, nesterov=True)
-    batches = Batches(data.train, BATCH, 1, seed, 0, 1)
+    batches = Batches(data.train, BATCH, 1, seed, 0, 1, CLASSES)
     step, epoch = 0, 0
     module.train()
     while step < steps:
