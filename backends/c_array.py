@@ -64,7 +64,7 @@ def _header(data: bytes, arena: int) -> str:
             "extern const unsigned char g_model[];",
             "extern const unsigned int g_model_len;",
             "",
-            "// Bytes of tensor arena, alignas(16), that a 64-bit build takes; a 32-bit one takes less.",
+            "// Bytes of arena, alignas(16), that a 64-bit build takes; a 32-bit one takes less.",
             f"constexpr int kModelArenaSize = {arena};",
             f"constexpr int kModelOperatorCount = {len(methods)};",
             "",

@@ -8,14 +8,14 @@ memory of its own for this: tensorflow/lite/micro/compression/decode_insert.py o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from irprune.backends.tflite.record import Constant, Operand, Record
-from irprune.frontends.tflite.compression import DECODE, HEADER, packed, packed_size
+from irprune.backends.tflite.record import Constant, Record
+from irprune.frontends.tflite.compression import DECODE, HEADER, packed
 from irprune.frontends.tflite.file import ModelFile
 from irprune.ir.graph import Graph, Value
-from irprune.ir.types import Bytes, DType, TensorType
+from irprune.ir.types import Array, Bytes, DType, TensorType
 
 WEIGHTS: Mapping[str, int] = {
     "CONV_2D": 1,
@@ -25,14 +25,17 @@ WEIGHTS: Mapping[str, int] = {
 }
 """Operators that take weights which are computed, and which operand they are."""
 
-OVERHEAD = 384
-"""No fewer bytes than a file grows by for the tensors, buffers and operator of a packed tensor.
+OVERHEAD = 256
+"""No fewer bytes than a file grows by, for each operator that reads them, with packed weights.
 
-The first of a file takes up to 344, others about 130.
+Tensors, buffers and operators take about 130, of the first some 60 more.
 """
 
 Step = tuple[Record, Sequence[Value]]
 """An operator of a file and what it makes."""
+
+Pairs = Mapping[Value | Constant, tuple[Constant, Constant]]
+"""Weights, and what DECODE makes them of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +57,30 @@ class Packed:
     after: Bytes
 
 
-def saved(elements: int, present: int, itemsize: int = 1, readers: int = 1) -> int:
-    """Bytes by which a file is smaller at the least with a tensor packed; negative for larger.
+def smallest(
+    graph: Graph, steps: Sequence[Step], write: Callable[[Sequence[Step]], bytes]
+) -> bytes:
+    """The file with those weights packed that make it smaller, each unpacked before it is read.
 
-    Args:
-        elements: how many the tensor has.
-        present: how many of them are not zero.
-        itemsize: bytes of an element.
-        readers: operators that read it.
-    """
-    packed_bytes = packed_size(elements, present, itemsize)
-    return elements * itemsize - packed_bytes - readers * OVERHEAD
-
-
-def with_packed_weights(graph: Graph, steps: Sequence[Step]) -> list[Step]:
-    """The operators of a graph, weights unpacked before each where that makes the file smaller.
-
-    Weights that something else reads too stay as they are.
+    Where it is doubtful whether a tensor saves what it costs, the file is written with and without
+    it. Weights that something else reads too stay as they are.
 
     Args:
         graph: the graph.
         steps: its operators and what they make.
+        write: makes a file of operators.
     """
-    pairs = dict(_pairs(graph, steps))
-    found: list[Step] = []
-    for record, made in steps:
-        weights = _weights(record)
-        if weights is None or weights not in pairs:
-            found.append((record, made))
-            continue
-        unpacked = Value(weights.name, weights.type)
-        operands = tuple(unpacked if o is weights else o for o in record.operands)
-        found.append((Record(DECODE, pairs[weights]), (unpacked,)))
-        found.append((replace(record, operands=operands), made))
-    return found
+    found = dict(packable(graph, steps))
+    readers = Counter(_weights(record) for record, _ in steps)
+    best = write(unpacking(steps, found))
+    for weights, pair in tuple(found.items()):
+        if _saved(weights, pair) <= readers[weights] * OVERHEAD:
+            fewer = {other: found[other] for other in found if other is not weights}
+            data = write(unpacking(steps, fewer))
+            if len(data) <= len(best):
+                found, best = fewer, data
+    plain = write(steps)
+    return best if len(best) < len(plain) else plain
 
 
 def packed_tensors(data: bytes) -> tuple[Packed, ...]:
@@ -101,30 +94,53 @@ def packed_tensors(data: bytes) -> tuple[Packed, ...]:
     )
 
 
+def unpacking(steps: Sequence[Step], pairs: Pairs) -> list[Step]:
+    """The operators, and before each that reads weights of a pair the one that unpacks them."""
+    found: list[Step] = []
+    for record, made in steps:
+        weights = _weights(record)
+        if weights is None or weights not in pairs:
+            found.append((record, made))
+            continue
+        unpacked = Value(weights.name, weights.type)
+        operands = tuple(unpacked if o is weights else o for o in record.operands)
+        found.append((Record(DECODE, pairs[weights]), (unpacked,)))
+        found.append((replace(record, operands=operands), made))
+    return found
+
+
 def _weights(record: Record) -> Value | Constant | None:
     """The operand of an operator that may be packed."""
     return record.operands[WEIGHTS[record.kind]] if record.kind in WEIGHTS else None
 
 
-def _pairs(
+def packable(
     graph: Graph, steps: Sequence[Step]
-) -> Iterator[tuple[Operand, tuple[Constant, Constant]]]:
-    """The weights that are smaller packed, and what DECODE makes them of."""
+) -> Iterator[tuple[Value | Constant, tuple[Constant, Constant]]]:
+    """The weights that take fewer bytes packed, and what DECODE makes them of."""
     read = Counter(operand for record, _ in steps for operand in record.operands)
     read.update(graph.outputs)
     weighed = Counter(_weights(record) for record, _ in steps)
     for weights, readers in weighed.items():
         if weights is None or readers < read[weights]:
             continue
-        array = weights.array if isinstance(weights, Constant) else graph.constants.get(weights)
-        zero_point = _zero_point(weights.type)
+        array, zero_point = _array(graph, weights), _zero_point(weights.type)
         if array is None or zero_point is None:
             continue
         bits, rest = packed(array, zero_point)
-        present = (rest.size - HEADER) // array.itemsize
-        if saved(array.size, present, array.itemsize, readers) > 0:
-            # Without names: nobody meets them but as parts of what has the name.
-            yield weights, (Constant("", bits), Constant("", rest))
+        # Without names: nobody meets them but as parts of what has the name.
+        pair = Constant("", bits), Constant("", rest)
+        if _saved(weights, pair) > 0:
+            yield weights, pair
+
+
+def _saved(weights: Value | Constant, pair: tuple[Constant, Constant]) -> int:
+    """Bytes of weights less those that are stored instead."""
+    return weights.type.nbytes - sum(part.type.nbytes for part in pair)
+
+
+def _array(graph: Graph, weights: Value | Constant) -> Array | None:
+    return weights.array if isinstance(weights, Constant) else graph.constants.get(weights)
 
 
 def _zero_point(t: TensorType) -> int | None:

@@ -104,7 +104,9 @@ DATA: Mapping[str, int] = {
 """Bytes of an operator's own data; none of those that are not named."""
 
 CHANNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
-"""Operators that keep a multiplier and a shift, of 32 bits, for each output channel."""
+"""Operators that keep a multiplier and a shift, of 32 bits, for each output channel.
+
+So does FULLY_CONNECTED where its weights have scales of their own."""
 RESHAPED = {"BATCH_MATMUL", "DEPTH_TO_SPACE", "GATHER", "SPACE_TO_DEPTH"}
 """Operators that keep the dimensions of what they make."""
 EXPONENTS = 2 * 513
@@ -156,7 +158,11 @@ def _before(file: ModelFile, scratch: int) -> Iterator[Block]:
         size = OPTIONS.get(operator.kind, 0)
         yield Block(size, 1 if size % 4 or not size else 4)
     for operator in file.operators:
-        yield from (Block(size) for size in _data(file, operator) if size)
+        size = _own(file, operator)
+        if size:
+            yield Block(size)
+    for operator in file.operators:
+        yield from map(Block, _prepared(file, operator))
     if scratch:
         yield Block(SCRATCH_HANDLE * scratch, 8)
 
@@ -172,18 +178,25 @@ def _integers(count: int) -> int:
     return 4 + 4 * count
 
 
-def _data(file: ModelFile, operator: Operator) -> Iterator[int]:
-    """What an operator's kernel keeps, piece by piece."""
+def _own(file: ModelFile, operator: Operator) -> int:
+    """Bytes of an operator's own data."""
+    made = file.tensor(operator.outputs[0]).type
+    is_real = operator.kind == "LOG_SOFTMAX" and made.dtype is DType.F32
+    return 0 if is_real else DATA.get(operator.kind, 0)
+
+
+def _prepared(file: ModelFile, operator: Operator) -> Iterator[int]:
+    """What an operator's kernel keeps as it is prepared, piece by piece."""
     made = file.tensor(operator.outputs[0]).type
     if operator.kind == f"CUSTOM {DECODE}":
         yield POINTER * len(operator.outputs)
         yield from [DECODER] * len(operator.outputs)
-        return
-    if operator.kind == "LOG_SOFTMAX" and made.dtype is DType.F32:
-        return
-    yield DATA.get(operator.kind, 0)
     if operator.kind in CHANNELS:
         yield from [4 * made.shape[-1]] * 2
+    if operator.kind == "FULLY_CONNECTED":
+        quant = file.tensor(operator.inputs[1]).type.quant
+        if quant is not None and len(quant.scale) > 1:
+            yield from [4 * len(quant.scale)] * 2
     if operator.kind == "SOFTMAX" and made.dtype is DType.I16:
         yield from [EXPONENTS] * 2
     if operator.kind == "BATCH_MATMUL":

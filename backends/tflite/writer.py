@@ -10,7 +10,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from irprune.backends.tflite.compression import Step, with_packed_weights
+from irprune.backends.tflite.compression import Step, smallest
 from irprune.backends.tflite.record import Constant, Operand, Record
 from irprune.backends.tflite.table import record
 from irprune.backends.tflite.versions import version
@@ -72,7 +72,11 @@ def write_tflite(graph: Graph, *, pack: bool = False) -> bytes:
             f"has {constants} bytes of constants, and the format holds {MAX_BYTES}",
             where=graph.name,
         )
-    return _File(graph, with_packed_weights(graph, steps) if pack else steps).data
+
+    def write(steps: Sequence[Step]) -> bytes:
+        return _File(graph, steps).data
+
+    return smallest(graph, steps, write) if pack else write(steps)
 
 
 class _File:

@@ -55,17 +55,6 @@ def packed(array: Array, zero_point: int = 0) -> tuple[Array, Array]:
     return np.packbits(present), np.concatenate([header, values])
 
 
-def packed_size(elements: int, present: int, itemsize: int = 1) -> int:
-    """Bytes of both arrays that ``packed`` returns.
-
-    Args:
-        elements: how many elements the tensor has.
-        present: how many of them are not zero.
-        itemsize: bytes of an element.
-    """
-    return math.ceil(elements / 8) + HEADER + present * itemsize
-
-
 def unpacked(encoded: Array, ancillary: Array, declared: TensorType) -> Array:
     """The array that a pair of an encoded tensor and ancillary data stands for.
 
