@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import irprune
-from irprune.budget import Budget
+from irprune.budget import Budget, Usage
 from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.training.apply import kept_slices
@@ -204,6 +205,82 @@ def test_parts_can_be_switched_off(
         assert torch.any(pruner.multipliers < 1)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_balance_does_not_hang_on_what_is_drawn(seed: int) -> None:
+    """A draw may choose a resource of which there is enough; r is of the first losses anyway."""
+    model, whole = net(), half()
+    budget = Budget(Bytes(10 * (whole.sram or 0)), whole.flash, Macs(10 * (whole.macs or 0)))
+    (x, y), *_ = held = batches(2, 1)
+    pruner = WidthPruner(model, IMAGE, budget, held, options=replace(FAST, seed=seed))
+    with torch.no_grad():
+        task = float(F.cross_entropy(model.eval()(x), y))
+    train(model, pruner, [])
+    pruner.step()
+    pruner.step()
+    costs = CostModel(irprune.load(net(), IMAGE))
+    resources = float(costs.model_size(costs.widths)) / (budget.flash or 1) - 1
+    by_resources, by_task = pruner.state_dict()["alphas"]
+    assert by_resources == 1
+    assert by_task * task == pytest.approx(2 / 3 * resources, rel=1e-5)
+
+
+def test_a_check_is_met_and_not_by_far() -> None:
+    """The device takes half as much again of SRAM, and 300 bytes more of flash, than is counted."""
+
+    def check(graph: Graph) -> Usage:
+        model = CostModel(graph)
+        counted = model.usage(model.widths)
+        return Usage(Bytes(counted.sram * 3 // 2), Bytes(counted.flash + 300), Macs(counted.macs))
+
+    model = net()
+    budget = Budget(Bytes(1200), Bytes(1500), Macs(100_000))
+    options = replace(FAST, rate=2.0)
+    pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=options, check=check)
+    for _ in range(60):
+        train(model, pruner, batches(5))
+    assert pruner.met
+    taken = check(irprune.load(pruner.finish(), IMAGE))
+    assert not taken.beyond(budget)
+    assert taken.sram > 0.8 * (budget.sram or 0) or taken.flash > 0.8 * (budget.flash or 0)
+    with pytest.raises(UsageError, match=r"flash can fall to [0-9,]+ at the least, not to 310"):
+        WidthPruner(net(), IMAGE, Budget(flash=Bytes(310)), batches(1), check=check)
+
+
+def test_sram_counts_as_the_option_says() -> None:
+    """The peak of the best order, the largest operator, which is less, or nothing."""
+    costs = CostModel(irprune.load(net(), IMAGE))
+    widths = costs.widths
+    precise, imprecise = int(costs.peak(widths)), int(costs.imprecise_peak(widths))
+    assert imprecise < precise
+    budget = Budget(sram=Bytes((precise + imprecise) // 2))
+    met = {}
+    for peak in Peak:
+        options = replace(FAST, peak=peak)
+        met[peak] = WidthPruner(net(), IMAGE, budget, batches(1), options=options).met
+    assert met == {Peak.PRECISE: False, Peak.IMPRECISE: True, Peak.NONE: True}
+
+
+def test_several_inputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            z: Tensor = self.head(F.relu(self.layer(x + y)))
+            return z
+
+    torch.manual_seed(0)
+    x = torch.randn(8, 4)
+    held = [((x, x), torch.arange(8) % 3)]
+    model = Two()
+    pruner = WidthPruner(model, (x[:1], x[:1]), Budget(macs=Macs(30)), held, options=FAST)
+    for _ in range(40):
+        pruner.step()
+    assert pruner.met
+    assert pruner.finish()(x, x).shape == (8, 3)
+
+
 def test_the_resource_loss(shared: Path) -> None:
     """The weights choose among what is over budget, and scale nothing."""
     like = torch.ones(1, dtype=torch.float64)
@@ -226,8 +303,15 @@ def test_what_cannot_be_learned() -> None:
         WidthPruner(model, IMAGE, Budget(macs=Macs(10)), held)
     with pytest.raises(UsageError, match="no validation batches"):
         WidthPruner(model, IMAGE, budget, [])
-    with pytest.raises(UsageError, match="does not take the validation batches"):
+    with pytest.raises(UsageError, match="does not take validation batch 0"):
         WidthPruner(model, IMAGE, budget, [(torch.zeros(2, 3, 8, 8), torch.zeros(2).long())])
+    (first, second) = held
+    with pytest.raises(UsageError, match="does not take validation batch 1"):
+        WidthPruner(model, IMAGE, budget, [first, (torch.zeros(2, 3, 8, 8), torch.zeros(2).long())])
+    with pytest.raises(UsageError, match=r"batch 0 is nan \(is it empty"):
+        WidthPruner(model, IMAGE, budget, [(first[0][:0], first[1][:0]), second])
+    with pytest.raises(UsageError, match="updated every 0 steps"):
+        WidthPruner(model, IMAGE, budget, held, options=replace(FAST, every=0))
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
@@ -236,6 +320,9 @@ def test_what_cannot_be_learned() -> None:
     pruner = WidthPruner(model, IMAGE, budget, held, options=FAST)
     with pytest.raises(UsageError, match="pruner of another model"):
         pruner.load_state_dict({"graph": "another"})
+    other = WidthPruner(net(), IMAGE, Budget(macs=Macs(9000)), held, options=FAST)
+    with pytest.raises(UsageError, match="with another budget"):
+        pruner.load_state_dict(other.state_dict())
     with torch.no_grad():
         model.get_parameter("head.bias").fill_(np.nan)
     pruner.step()
