@@ -25,13 +25,14 @@ from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Array, DType, Shape, dims
-from irprune.passes.analysis.calibration import Method, Range, by_value, calibrate
+from irprune.passes.analysis.calibration import Method, Range, calibrate
 from irprune.passes.analysis.deployment import Precision, default_precision
 from irprune.passes.analysis.memory import Memory, memory_of
 from irprune.passes.analysis.quantization_error import LayerError, quantization_error
 from irprune.passes.pipeline import REALS, deployed, lowering, run
 from irprune.passes.rewrite.placing import last_channels
 from irprune.passes.rewrite.quantize import on_reals, quantize
+from irprune.passes.rewrite.scales import by_name
 
 COMPARED = 4
 """How many samples the error of every layer is measured on."""
@@ -161,7 +162,7 @@ def compile_tflite(
         chosen = (
             calibrate(reals, given, options.method, dtype)
             if ranges is None
-            else by_value(ranges, reals)
+            else by_name(ranges, reals)
         )
         final = quantize(reals, chosen, dtype, float_io=options.float_io, has_kernel=has_kernel)
         kept = on_reals(final)
@@ -220,7 +221,7 @@ def compile_model(
             std=std,
             limit=limit,
         )
-    exported = None if ranges is None else read_ranges(ranges)
+    exported = None if ranges is None else read_ranges(ranges, graph)
     return compile_tflite(graph, samples, options, ranges=exported)
 
 

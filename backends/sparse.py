@@ -16,7 +16,7 @@ from irprune.ir.errors import IrpruneError
 from irprune.ir.graph import Graph, Value
 from irprune.ir.plan import Plan
 from irprune.ir.types import Array, Bytes
-from irprune.passes.analysis.calibration import by_value, calibrate
+from irprune.passes.analysis.calibration import calibrate, real_activations
 from irprune.passes.analysis.deployment import Precision, default_precision
 from irprune.passes.pipeline import REALS, deployed, lowering, run
 from irprune.passes.rewrite.apply_sparsity import apply_sparsity
@@ -41,7 +41,8 @@ def packed_size(graph: Graph) -> Callable[[Plan], Bytes]:
     def size(plan: Plan) -> Bytes:
         final = run(deployed(apply_sparsity(graph, plan)), lowering())
         if not quantized:
-            final = quantize(final, by_value(ranges, final), has_kernel=has_kernel)
+            known = {value: ranges[value.name] for value in real_activations(final)}
+            final = quantize(final, known, has_kernel=has_kernel)
         return Bytes(len(write_tflite(run(final, REALS), pack=True)))
 
     return size

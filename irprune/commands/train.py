@@ -53,7 +53,7 @@ def train(
         loop = Loop(settings, output, watch)
         if resume:
             loop.resume()
-        elif loop.checkpoint.exists():
+        elif loop.is_main and loop.checkpoint.exists():
             raise UsageError(
                 "holds a run already", where=str(output), hint="use --resume, or another folder"
             )

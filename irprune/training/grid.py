@@ -24,7 +24,7 @@ from irprune.passes.analysis.calibration import (
 from irprune.passes.pipeline import deployed, lowering, run
 from irprune.passes.rewrite.placing import last_channels
 from irprune.passes.rewrite.quantize import quantize
-from irprune.passes.rewrite.scales import FIXED, Layer, shared, shared_quants
+from irprune.passes.rewrite.scales import Layer, completed, shared_quants
 from irprune.training.parameters import Parameters
 
 CLOSE = 1e-4
@@ -63,21 +63,10 @@ class Grid:
     def completed(self, ranges: Mapping[str, Range]) -> Mapping[str, Range]:
         """The ranges of the lowered graph's activations, by their names, as far as they follow.
 
-        They do for what the module computes, for what has one quantization with that, and for
-        functions whose outputs the specification gives a fixed one.
+        They do for what the module computes, and for what follows from that.
         """
-        activations = real_activations(self.lowered)
-        found = {value: ranges[name] for value, name in self.points.items()}
-        for node in self.lowered.nodes:
-            if type(node.op) in FIXED:
-                found.setdefault(node.outputs[0], FIXED[type(node.op)][0])
-        for group in shared(self.lowered, activations):
-            whole = NOTHING
-            for value in group & found.keys():
-                whole = whole.union(found[value])
-            if whole != NOTHING:
-                found |= {value: found.get(value, whole) for value in group}
-        return {value.name: known for value, known in found.items()}
+        known = {value: ranges[name] for value, name in self.points.items()}
+        return {value.name: found for value, found in completed(self.lowered, known).items()}
 
     def quants(self, ranges: Mapping[str, Range]) -> Mapping[str, Quant]:
         """The quantization that the compiler chooses for activations of such ranges."""

@@ -93,23 +93,6 @@ def calibrate(
     return {value: _whole(found) for value, found in bounds.items()}
 
 
-def by_value(ranges: Mapping[str, Range], graph: Graph) -> Mapping[Value, Range]:
-    """The ranges of a graph's real activations, from ranges by their names.
-
-    Raises:
-        UsageError: one is missing.
-    """
-    reals = real_activations(graph)
-    missing = [value.name for value in reals if value.name not in ranges]
-    if missing:
-        raise UsageError(
-            f"there are no ranges of {len(missing)} of its activations, such as '{missing[0]}'",
-            where=graph.name,
-            hint="give the ranges that were exported with this very model",
-        )
-    return {value: ranges[value.name] for value in reals}
-
-
 def real_activations(graph: Graph) -> tuple[Value, ...]:
     """The real values that are no constants."""
     return tuple(

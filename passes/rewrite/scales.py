@@ -8,12 +8,12 @@ import networkx as nx
 import numpy as np
 
 from irprune.ir import ops
-from irprune.ir.errors import InvalidType
+from irprune.ir.errors import InvalidType, UsageError
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.integer import quantization, scale
 from irprune.ir.op import Op
 from irprune.ir.types import Array, DType, Quant, TensorType
-from irprune.passes.analysis.calibration import NOTHING, Range
+from irprune.passes.analysis.calibration import NOTHING, Range, real_activations
 
 Layer = ops.Conv2d | ops.ConvTranspose2d | ops.Dense
 """Operators with weights of 8 bits, whatever their activations are."""
@@ -67,6 +67,43 @@ def shared(graph: Graph, activations: Collection[Value]) -> Iterator[set[Value]]
         if _shares(node):
             nx.add_path(ties, [v for v in (*node.inputs, *node.outputs) if v in activations])
     yield from nx.connected_components(ties)
+
+
+def completed(graph: Graph, ranges: Mapping[Value, Range]) -> Mapping[Value, Range]:
+    """Ranges of activations, and those that follow from them.
+
+    They do for what has one quantization with an activation whose range is known, and for functions
+    whose outputs the specification gives a fixed one.
+    """
+    found = dict(ranges)
+    for node in graph.nodes:
+        if type(node.op) in FIXED:
+            found.setdefault(node.outputs[0], FIXED[type(node.op)][0])
+    for group in shared(graph, real_activations(graph)):
+        whole = NOTHING
+        for value in group & found.keys():
+            whole = whole.union(found[value])
+        if whole != NOTHING:
+            found |= {value: found.get(value, whole) for value in group}
+    return found
+
+
+def by_name(ranges: Mapping[str, Range], graph: Graph) -> Mapping[Value, Range]:
+    """The ranges of a graph's activations, from ranges by their names, as far as they are needed.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    activations = real_activations(graph)
+    found = completed(graph, {v: ranges[v.name] for v in activations if v.name in ranges})
+    missing = [value.name for value in activations if value not in found]
+    if missing:
+        raise UsageError(
+            f"there are no ranges of {len(missing)} of its activations, such as '{missing[0]}'",
+            where=graph.name,
+            hint="give the ranges of this very model",
+        )
+    return found
 
 
 def activation_quant(found: Range, dtype: DType) -> Quant:

@@ -254,8 +254,10 @@ def test_ranges_in_a_file(tmp_path: Path) -> None:
     assert ranges == quantizer.ranges()
     with pytest.raises(UsageError, match="has the ranges of another model"):
         read_ranges(path, irprune.load("zoo:autoencoder"))
+    kept = compile_tflite(graph, options=CompileOptions(keep_io_layout=True), ranges=ranges)
+    assert kept.model.graph.inputs[0].type.shape == (1, 3, 8, 8)
     with pytest.raises(UsageError, match="there are no ranges of 1 of its activations"):
-        compile_tflite(graph, ranges={n: r for n, r in ranges.items() if n != "x"})
+        compile_tflite(graph, ranges={n: r for n, r in ranges.items() if n != "head"})
 
 
 def ranges_of(pair: str) -> str:
