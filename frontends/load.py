@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irprune.ir.errors import InvalidModel, IrpruneError, UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.types import DType, Shape, TensorType
 from irprune.ir.verify import verify
+
+if TYPE_CHECKING:
+    from irprune.frontends.tflite import TFLiteModel
 
 MAX_FILE = 2**31
 """Protocol buffers and flatbuffers both end at 2 GiB."""
@@ -53,6 +56,23 @@ def load(
     except IrpruneError as error:
         raise error.at(graph.name) from None
     return graph
+
+
+def load_packed(source: str) -> TFLiteModel | None:
+    """The file of a model whose weights the device unpacks; None of any other.
+
+    The graph that ``load`` makes of it has them unpacked, and says nothing of it.
+
+    Args:
+        source: as ``load`` takes it.
+    """
+    path = Path(source)
+    if not path.is_file() or _head(path)[4:8] != b"TFL3":
+        return None
+    from irprune.frontends.tflite import read_tflite_file
+
+    model = read_tflite_file(path, source)
+    return model if model.unpacked else None
 
 
 def _read(

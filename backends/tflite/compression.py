@@ -84,14 +84,15 @@ def smallest(
 
 
 def packed_tensors(data: bytes) -> tuple[Packed, ...]:
-    """What is packed in a TFLite file, in the order in which it is unpacked."""
+    """What is packed in a TFLite file, in the order in which it is first unpacked."""
     file = ModelFile(data)
-    return tuple(
-        _described(file, *pair)
-        for operator in file.operators
-        if operator.kind == f"CUSTOM {DECODE}"
-        for pair in zip(operator.outputs, operator.inputs[0::2], operator.inputs[1::2], strict=True)
-    )
+    made: dict[tuple[int, int], int] = {}
+    for operator in file.operators:
+        if operator.kind == f"CUSTOM {DECODE}":
+            pairs = zip(operator.inputs[0::2], operator.inputs[1::2], strict=True)
+            for pair, output in zip(pairs, operator.outputs, strict=True):
+                made.setdefault(pair, output)
+    return tuple(_described(file, output, *pair) for pair, output in made.items())
 
 
 def unpacking(steps: Sequence[Step], pairs: Pairs) -> list[Step]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from irprune.frontends.tflite.call import Scope
@@ -28,6 +28,8 @@ class TFLiteModel:
         plan: the memory plan in the file; None where it has none.
         unpacked: the file's index of each tensor of weights that the device unpacks, and the
             position of the node that reads it.
+        packed: the same tensors, and bytes that the file stores of each; none of one that is
+            unpacked of what another is, too.
     """
 
     graph: Graph
@@ -36,11 +38,20 @@ class TFLiteModel:
     runtime: RuntimeModel
     plan: tuple[int, ...] | None
     unpacked: Mapping[int, int]
+    packed: Mapping[int, Bytes]
 
     @property
     def scratch(self) -> tuple[tuple[int, Bytes], ...]:
         """The nodes that read what is unpacked, and bytes of it, for ``memory_of``."""
         return tuple((at, self.runtime.sizes[tensor]) for tensor, at in self.unpacked.items())
+
+    @property
+    def saved(self) -> Mapping[Node, Bytes]:
+        """Bytes by which the file stores less than what the nodes read that is unpacked."""
+        found = dict.fromkeys((self.graph.nodes[at] for at in self.unpacked.values()), 0)
+        for tensor, at in self.unpacked.items():
+            found[self.graph.nodes[at]] += self.runtime.sizes[tensor] - self.packed[tensor]
+        return {node: Bytes(saved) for node, saved in found.items()}
 
 
 def tflite_model(graph: Graph, scope: Scope) -> TFLiteModel:
@@ -63,7 +74,19 @@ def tflite_model(graph: Graph, scope: Scope) -> TFLiteModel:
         runtime=_runtime(file, operators, graph.nodes),
         plan=file.plan,
         unpacked=_unpacked(file, operators),
+        packed=dict(_packed(file)),
     )
+
+
+def _packed(file: ModelFile) -> Iterator[tuple[int, Bytes]]:
+    counted: set[tuple[int, int]] = set()
+    for operator in file.operators:
+        if operator.kind == f"CUSTOM {DECODE}":
+            pairs = zip(operator.inputs[0::2], operator.inputs[1::2], strict=True)
+            for tensor, pair in zip(operator.outputs, pairs, strict=True):
+                parts = () if pair in counted else pair
+                counted.add(pair)
+                yield tensor, Bytes(sum(file.tensor(part).type.nbytes for part in parts))
 
 
 def _unpacked(file: ModelFile, operators: Sequence[int]) -> Mapping[int, int]:

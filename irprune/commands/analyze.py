@@ -41,6 +41,8 @@ def analyze(
         raise UsageError("--json and --csv exclude each other")
     if compressed and csv:
         raise UsageError("--compressed and --csv exclude each other")
+    if compressed and as_ is CountAs.float32:
+        raise UsageError("--compressed is of weights of 8 bits: drop --as float32")
     board, budget = limits(device, sram, flash)
     from irprune.report.terminal import console, print_reports, working
 
@@ -99,8 +101,12 @@ def _print_weights(reports: Sequence[Report]) -> None:
 def _report(
     model: str, texts: list[str] | None, as_: CountAs | None, exclude_inputs: bool
 ) -> Report:
-    from irprune.frontends.load import load
+    from irprune.frontends.load import load, load_packed
     from irprune.report.report import analyze as analyze_graph
+    from irprune.report.report import analyze_packed
 
+    packed = load_packed(model)
+    if packed is not None:
+        return analyze_packed(packed, precision(as_), exclude_inputs=exclude_inputs)
     graph = load(model, shapes=shapes(texts))
     return analyze_graph(graph, precision(as_), exclude_inputs=exclude_inputs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irprune.commands.common import precision, shapes
+from irprune.commands.common import precision, say_unpacked, shapes
 from irprune.ir.errors import UsageError
 from irprune.options import MODEL, As, Json, Over, Salience, Shapes
 
@@ -84,7 +84,7 @@ def prune(
     if sum(given is not None for given in (ratio, budget, plan)) != 1:
         raise UsageError("wants one of --ratio, --budget and --plan")
     from irprune.backends.pruned import expect_output, expect_plan, write_plan, write_pruned
-    from irprune.frontends.load import load
+    from irprune.frontends.load import load, load_packed
     from irprune.passes.analysis import salience as saliences
     from irprune.passes.one_shot import PruneOptions
     from irprune.passes.rewrite.apply_sparsity import apply_sparsity
@@ -108,12 +108,15 @@ def prune(
     )
     with working(f"{model}: pruning"):
         graph = load(model, shapes=shapes(shape))
+        packed = load_packed(model) is not None
         decided = _decided(graph, ratio, budget, plan, options)
         smaller = apply_widths(apply_sparsity(graph, decided), decided)
         found = comparison(graph, smaller, decided, options.precision)
         write_pruned(smaller, output, model, force=force)
     if save_plan is not None:
         write_plan(decided, save_plan)
+    if packed:
+        say_unpacked(model, output)
     if json:
         print(comparison_as_json(found))
     else:

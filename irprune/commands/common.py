@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from irprune.options import CountAs
@@ -45,6 +46,15 @@ def limits(device: str | None, sram: str | None, flash: str | None) -> tuple[Dev
     if flash is not None:
         limits = replace(limits, flash=parse_bytes(flash))
     return board, limits
+
+
+def say_unpacked(model: str, output: Path) -> None:
+    """Say on standard error that a model's weights are not packed any more in what is written."""
+    print(
+        f"irprune: {model}: its weights are packed, those of {output} are not "
+        "(irprune compile --compress prune)",
+        file=sys.stderr,
+    )
 
 
 def fail(message: str, code: int = BAD_INPUT) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from irprune.commands.common import DOES_NOT_FIT, fail, limits, shapes
+from irprune.commands.common import DOES_NOT_FIT, fail, limits, say_unpacked, shapes
 from irprune.ir.errors import UsageError
 from irprune.options import (
     MODEL,
@@ -108,6 +108,7 @@ def compile_(
     from irprune.backends import vela
     from irprune.backends.c_array import FILES
     from irprune.backends.files import expect_writable, write_atomically
+    from irprune.frontends.load import load_packed
     from irprune.passes.analysis.calibration import Method
     from irprune.report.terminal import console, working
 
@@ -149,6 +150,8 @@ def compile_(
     backend.write_compiled(compiled, output, c_array, source=model, force=force)
     if optimised is not None:
         write_atomically(vela.beside(output), optimised.data, source=Path(model), force=force)
+    if compress is None and load_packed(model) is not None:
+        say_unpacked(model, output)
     from irprune.report.compiled import compiled_as_json, print_compiled
     from irprune.report.optimised import print_optimised
 

@@ -98,7 +98,7 @@ def _port(name: str, kind: str) -> dict[str, str]:
 
 def _constants(compiled: Compiled) -> int:
     whole = sum(array.nbytes for array in compiled.model.graph.constants.values())
-    return whole - sum(packed.before - packed.after for packed in compiled.packed)
+    return whole - sum(compiled.model.saved.values())
 
 
 def _operators(compiled: Compiled) -> Counter[str]:

@@ -49,7 +49,11 @@ def print_compressed(out: Console, report: Report) -> None:
     elements, raw = _sums(found)
     table.add_row("total", f"{elements:,}", "", f"{raw:,}", *map(_text, _total(sizes).values()))
     print_titled(out, f"{report.name}, weights compressed", table)
-    out.print("bytes; a .tflite file holds zeros like other weights, and is as large with them")
+    if report.packed:
+        stored = sum(report.packed.values())
+        out.print(f"bytes; without zeros, as the file has some of them, these take {stored:,}")
+    else:
+        out.print("bytes; a .tflite file holds zeros like other weights, and is as large with them")
 
 
 def compressed(report: Report) -> Json:
@@ -65,6 +69,7 @@ def compressed(report: Report) -> Json:
                 "bits": compression.bits,
                 "density": compression.density,
                 "bytes": compression.raw,
+                "packed": report.packed.get(compression.value.name),
                 "sizes": _as_json(row),
             }
             for compression, row in zip(found, sizes, strict=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from irprune.budget import Budget
 from irprune.devices import Device, Estimate, estimate
-from irprune.ir.graph import Graph, Value
-from irprune.ir.types import Shape
+from irprune.frontends.tflite import TFLiteModel
+from irprune.ir.errors import UsageError
+from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.types import Bytes, Shape
 from irprune.passes.analysis.costs import Costs, costs
 from irprune.passes.analysis.deployment import Precision, default_precision, stored_bytes
 from irprune.passes.analysis.memory import Memory, memory_of
@@ -50,6 +53,7 @@ class Report:
         memory: that order, the memory at each of its steps, and a place for each buffer.
         inputs: what the model is given.
         outputs: what it gives.
+        packed: bytes that the file stores of weights that the device unpacks, by their names.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Report:
     memory: Memory
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    packed: Mapping[str, Bytes] = field(default_factory=dict)
 
     def verdicts(self, budget: Budget) -> tuple[Verdict, ...]:
         """One verdict for each resource that the budget bounds; the arena is what takes SRAM."""
@@ -107,6 +112,70 @@ def analyze(
         memory=memory,
         inputs=tuple(_port(value, counted_as) for value in final.inputs),
         outputs=tuple(_port(value, counted_as) for value in final.outputs),
+    )
+
+
+def analyze_packed(
+    model: TFLiteModel,
+    precision: Precision | None = None,
+    *,
+    exclude_inputs: bool = False,
+    time_limit: float = 10.0,
+) -> Report:
+    """Analyse a TFLite file whose weights the device unpacks, as the file is.
+
+    Memory is with unpacked weights in it, the model's size with what is stored of them.
+
+    Args:
+        model: the file.
+        precision: how wide its numbers are; as the file has them.
+        exclude_inputs: as ``analyze``.
+        time_limit: as ``analyze``.
+
+    Raises:
+        UsageError: another precision is asked for.
+    """
+    graph, own = model.graph, Precision.MODEL
+    if precision not in (None, own):
+        raise UsageError(
+            "has packed weights, which are of the file's own types",
+            where=graph.name,
+            hint=f"drop --as, or use --as {own.value}",
+        )
+    memory = memory_of(
+        graph, own, exclude_inputs=exclude_inputs, scratch=model.scratch, time_limit=time_limit
+    )
+    best = reorder(graph, memory.schedule)
+    return Report(
+        name=graph.name,
+        graph=best,
+        costs=_as_stored(costs(best, own, exclude_inputs=exclude_inputs), memory, model.saved),
+        memory=memory,
+        inputs=tuple(_port(value, own) for value in graph.inputs),
+        outputs=tuple(_port(value, own) for value in graph.outputs),
+        packed=_packed(model),
+    )
+
+
+def _packed(model: TFLiteModel) -> Mapping[str, Bytes]:
+    found: dict[str, int] = {}
+    for tensor, stored in model.packed.items():
+        name = model.runtime.names[tensor]
+        found[name] = found.get(name, 0) + stored
+    return {name: Bytes(stored) for name, stored in found.items()}
+
+
+def _as_stored(found: Costs, memory: Memory, saved: Mapping[Node, Bytes]) -> Costs:
+    """Costs with packed weights as they are stored, and in memory where they are unpacked."""
+    nodes = tuple(
+        replace(cost, model_size=Bytes(cost.model_size - saved.get(cost.node, 0)), memory=used)
+        for cost, used in zip(found.nodes, memory.timeline.usage, strict=True)
+    )
+    return replace(
+        found,
+        nodes=nodes,
+        model_size=Bytes(found.model_size - sum(saved.values())),
+        peak_sram=memory.schedule.peak,
     )
 
 

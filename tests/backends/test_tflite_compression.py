@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -31,6 +32,7 @@ from irprune.ir.graph import Graph, Value
 from irprune.ir.types import Array, Bytes
 from irprune.passes.one_shot_sparsity import plan_for_sparsity
 from irprune.passes.rewrite.apply_sparsity import apply_sparsity
+from irprune.report.compiled import compiled_as_json
 from tests.rewrites import random_inputs
 from tests.tflite_files import TFLiteFile
 from tests.tflm import tflm
@@ -192,6 +194,18 @@ def test_what_is_reported_is_what_the_file_has() -> None:
     present = int(np.count_nonzero(weights))
     assert (packed.name, packed.elements, packed.zeros) == ("weights", 2048, 2048 - present)
     assert (packed.before, packed.after) == (8192, 256 + 16 + 4 * present)
+
+
+def test_weights_that_are_read_twice_are_stored_once() -> None:
+    graph = net(0)
+    options = CompileOptions(Numbers.FLOAT, compress=Compression.PRUNE)
+    compiled = compile_tflite(graph, (), options)
+    assert compiled.plain is not None
+    assert len(compiled.packed) == 4
+    assert len(readers_of_packed(compiled.data)) == 5
+    whole = sum(array.nbytes for array in read_tflite(compiled.plain).constants.values())
+    saved = sum(packed.before - packed.after for packed in compiled.packed)
+    assert json.loads(compiled_as_json(compiled, None))["constants"] == whole - saved
 
 
 def test_weights_that_others_read_too_stay() -> None:
