@@ -413,7 +413,11 @@ def test_state_in_a_file(tmp_path: Path) -> None:
 def test_a_killed_process(tmp_path: Path) -> None:
     """Killed at a random step, it leaves a checkpoint from which the same model comes."""
     (tmp_path / "config.toml").write_text(CONFIG)
-    assert train(tmp_path, "whole").returncode == 0
+    whole = train(tmp_path, "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "int8, in TFLite-Micro" in whole.stdout
+    assert whole.stderr.splitlines()[-1].startswith("step 180 of 180: quantize")
+    assert (tmp_path / "whole/history.png").read_bytes().startswith(b"\x89PNG")
     last = 20 * np.random.default_rng(0).integers(1, 9)
     command, environment = train_command("broken")
     with subprocess.Popen(
@@ -430,7 +434,9 @@ def test_a_killed_process(tmp_path: Path) -> None:
     assert again.stderr == (
         "irprune: broken: holds a run already (use --resume, or another folder)\n"
     )
-    assert train(tmp_path, "broken", "--resume").returncode == 0
+    resumed = train(tmp_path, "broken", "--resume", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout) == json.loads((tmp_path / "whole/summary.json").read_text())
     for name in ("weights.safetensors", "plan.json", "ranges.json", "model.tflite", "history.csv"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
 

@@ -58,9 +58,36 @@ rate = 3.0
 epochs = 1
 test_samples = 2000
 """,
+    "vgg16": """
+model = "zoo:vgg16"
+{budget}
+method = "{method}"
+seed = {seed}
+[data]
+source = "cifar10"
+path = "{data}"
+[training]
+epochs = 150
+optimizer = "sgd"
+learning_rate = 0.05
+weight_decay = 5e-4
+[pruning]
+rate = 0.3
+{pruning}
+[quantization]
+epochs = 10
+test_samples = 1000
+""",
 }
+TASKS["resnet18"] = TASKS["vgg16"].replace("zoo:vgg16", "zoo:resnet18")
 
-BUDGETS = {"mnist": "sram=16KB flash=7KB macs=500k", "cifar10": "sram=16KB flash=24KB macs=2M"}
+BUDGETS = {
+    "mnist": "sram=16KB flash=7KB macs=500k",
+    "cifar10": "sram=16KB flash=24KB macs=2M",
+    "vgg16": "sram=52.2KB flash=309KB macs=22.38M",
+    "resnet18": "sram=81.9KB flash=256KB macs=29.58M",
+}
+"""The last two are what the paper's Table 3 has come to; they want a GPU."""
 
 METHODS = {
     "whole model": ("none", ""),
