@@ -164,11 +164,9 @@ def _bits(dtype: DType) -> int:
 
 
 def _integers(node: Node, value: Value, array: Array) -> Array:
-    """Weights as integers of which 0 stands for 0; those that are all 0 need no scale."""
+    """Weights as integers of which 0 stands for 0."""
     if array.dtype.kind != "f":
         return array - value.type.quant.along(array.ndim)[1] if value.type.quant else array
-    if not array.any():
-        return array
     layer = node.op if isinstance(node.op, Layer) else ops.Dense()
     stored, _ = quantized_weights(layer, array, node.inputs[0].type, None)
     return stored

@@ -147,23 +147,25 @@ def quantized_weights(
     """Symmetric 8-bit weights: one scale a channel for convolutions, else one.
 
     A channel of tiny weights and a large bias gets a scale in which the bias fits 32 bits; a
-    channel of zeros gets that of the others.
+    channel of zeros gets that of the others. Where all are zeros, scales are those in which the
+    bias has most digits, or 1.
 
     Raises:
-        InvalidType: they are all 0, or not finite.
+        InvalidType: they are not finite.
     """
     axis = 0 if isinstance(op, ops.Conv2d | ops.ConvTranspose2d) else None
     others = tuple(at for at in range(array.ndim) if at != axis)
     largest = np.abs(array.astype(np.float64)).max(axis=others, initial=0.0).reshape(-1)
     if not np.all(np.isfinite(largest)):
         raise InvalidType("is not finite")
-    if not largest.any():
-        raise InvalidType("is 0 in all its elements, which gives it no scale")
+    is_zero = not largest.any()
     largest[largest == 0] = largest.max()
     scales = largest / WEIGHT_LIMIT
-    if bias is not None and x.dtype is DType.I8:
+    if bias is not None and (is_zero or x.dtype is DType.I8):
         needed = np.abs(bias.astype(np.float64)) / (scale(x) * BIAS_LIMIT)
         scales = np.maximum(scales, needed if axis == 0 else needed.max(initial=0.0))
+    if is_zero:  # the bias is all there is: its scale is that of the products
+        scales[scales < np.finfo(np.float32).tiny] = 1.0
     steps = tuple(_single(step) for step in scales.tolist())
     quant = Quant(steps, (0,) * len(steps), axis)
     along, _ = quant.along(array.ndim)

@@ -19,6 +19,7 @@ from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_
 from irprune.backends.reference import run, run_all
 from irprune.frontends.tflite import TFLiteModel, read_tflite
 from irprune.ir import ops
+from irprune.ir.build import Builder
 from irprune.ir.errors import UnsupportedOp, UsageError
 from irprune.ir.graph import Graph, Value
 from irprune.ir.op import OPS
@@ -227,3 +228,30 @@ def test_integer_models_stay_as_they_are(shared: Path) -> None:
 def test_integers_take_samples() -> None:
     with pytest.raises(UsageError, match="int8 takes calibration samples"):
         compile_tflite(irprune.load("zoo:res8"))
+
+
+@pytest.mark.parametrize("numbers", [Numbers.INT8, Numbers.INT16X8])
+@pytest.mark.parametrize("bias", [(), (0.0,) * 4, (0.5, -3.0, 0.0, 1e-3)])
+def test_layers_of_zeros(bias: tuple[float, ...], numbers: Numbers) -> None:
+    """As learned sparsity leaves some: what is left of them is their bias, as exact as others."""
+    b = Builder("zeros")
+    x = b.input("x", (1, 4, 4, 4))
+    biases = [b.constant("b", np.array(bias, np.float32))] if bias else []
+
+    def zeros(*shape: int) -> Value:
+        return b.constant("w", np.zeros(shape, np.float32))
+
+    y = b.add(ops.Conv2d(layout="NHWC"), x, zeros(4, 1, 1, 4), *biases)
+    z = b.add(ops.Conv2d(layout="NHWC", groups=4), y, zeros(4, 1, 1, 1), *biases)
+    y = b.add(ops.Add(), b.add(ops.Add(), x, y), b.add(ops.Dense(), z, zeros(4, 4), *biases))
+    graph = b.finish([y])
+    samples = [random_inputs(graph, seed) for seed in range(3)]
+    compiled = compile_tflite(graph, samples, CompileOptions(numbers))
+    assert_micro_agrees(compiled, samples[0], 0.0)
+    (value,) = compiled.model.graph.outputs
+    (found,) = Micro(compiled.data)(*given_to(compiled, samples[0]))
+    (wanted,) = run(graph, samples[0])
+    assert value.type.quant is not None
+    (scale,), (zero,) = value.type.quant.scale, value.type.quant.zero_point
+    steps = (found.astype(np.float64) - zero) - wanted / scale
+    assert np.abs(steps).max() <= 2.5

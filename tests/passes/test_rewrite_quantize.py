@@ -189,8 +189,6 @@ def test_what_gives_no_scale() -> None:
     graph = b.finish([b.add(ops.Relu(), less)])
     with pytest.raises(UsageError, match="dead: output 'relu' is 0 on every calibration sample"):
         quantized(graph)
-    with pytest.raises(UsageError, match="'dense': constant 'c0' is 0 in all its elements"):
-        quantized(single(ops.Dense(), (1, 5), np.zeros((3, 5), np.float32), drawn(3)))
     huge = drawn(3, 5)
     huge[0, 0] = np.inf
     with pytest.raises(UsageError, match="is not finite"):
