@@ -34,7 +34,7 @@ def test_what_is_left_to_the_cpu_is_listed(mixed: Path) -> None:
     assert out.with_name("out_vela.tflite").read_bytes()[4:8] == b"TFL3"
     text = " ".join(done.stdout.split())
     assert "left to the CPU" in text
-    assert "DEPTH_TO_SPACE#1" in text
+    assert "DEPTH_TO_SPACE#1 │ t5 │ DepthToSpace" in text
     assert "The operator is one that Vela places." in text
 
 
@@ -45,6 +45,8 @@ def test_json(mixed: Path) -> None:
     assert made["accelerator"] == "ethos-u55-128"
     assert made["file_size"] == out.with_name("out_vela.tflite").stat().st_size
     assert [left["name"] for left in made["on_cpu"]] == ["DEPTH_TO_SPACE#1"]
+    assert [left["output"] for left in made["on_cpu"]] == ["t5"]
+    assert "flash" not in made  # which is the file
     (layer,) = made["layers"]
     assert (layer["name"], layer["weights"]) == ("CONV_2D#0", 8 * 9 * 8)
     assert made["weights"] == {"bytes": layer["encoded_weights"], "kind": "exact"}
@@ -56,9 +58,11 @@ def test_bad_targets(mixed: Path, shared: Path) -> None:
     refused(irprune(*call, "--target", "ethos-u99"), "no accelerator 'ethos-u99'", "ethos-u55-32, ")
     refused(irprune(*call, *U55, "--compress", "prune"), "exclude each other")
     refused(irprune(*call, *U55, "--plan"), "exclude each other")
+    sources = irprune(*call, *U55, "--c-array", mixed.parent)
+    refused(sources, "--target and --c-array exclude each other", "AddEthosU")
     model = shared / "models" / "vww_96_float.tflite"
     done = irprune("compile", model, "-o", out, "--float", *U55)
-    refused(done, "nothing of it runs on ethos-u55-128: not 'CONV_2D#0'")
+    refused(done, "nothing of it runs on ethos-u55-128: 'CONV_2D#0': Feature maps are integers")
     done = irprune(*call, *U55, "--sram", "40KB", "--flash", "1KB")
     assert done.returncode == 1
     assert "of flash on ethos-u55-128, there are 1,000; nothing is written" in done.stderr

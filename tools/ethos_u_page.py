@@ -17,8 +17,9 @@ HEAD = """\
 
 `irprune compile --target ethos-u55-128` checks a model against these limits before Arm's Vela \
 sees it, and names every operator that breaks one: it stays on the CPU, and the accelerator is \
-left and entered again around it. They are what Vela 5.2 checks, said of irprune's operators; \
-of an Ethos-U85, Vela alone decides.
+left and entered again around it. Where Vela refuses a model as a whole, the operators that break \
+a limit are named with its message. They are what Vela 5.2 checks, said of irprune's operators; of \
+an Ethos-U85, Vela alone decides.
 
 This page is made from `backends/vela/limits.py` by `tools/ethos_u_page.py`.
 """

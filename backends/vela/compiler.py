@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from irprune.backends.vela.limits import unmet
+from irprune.backends.vela.limits import Unmet, listed, unmet
 from irprune.backends.vela.package import importing
 from irprune.budget import Budget
 from irprune.frontends.tflite import TFLiteModel
@@ -84,8 +84,16 @@ class Optimised:
 
     @property
     def weights(self) -> Exact:
-        """All weights as encoded."""
-        return Exact.total(layer.weights for layer in self.layers)
+        """All weights as encoded, those that several layers read as often as they are stored.
+
+        Vela stores a constant once for layers that are scheduled alike, and else for each: what it
+        reports as read only has room for one of these alone.
+        """
+        each = Exact.total(layer.weights for layer in self.layers)
+        if each.bytes <= self.read_only:
+            return each
+        once = {layer.node.inputs[1]: layer.weights for layer in self.layers if layer.weights.bytes}
+        return Exact.total(once.values())
 
     def excess(self, budget: Budget) -> str:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
@@ -142,6 +150,7 @@ def optimise(
             where=model.graph.name,
             hint="compile it without --plan",
         )
+    found = unmet(model.graph, accelerator)
     with TemporaryDirectory(prefix="irprune-") as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)
@@ -154,12 +163,24 @@ def optimise(
         )
         said = done.stdout.decode(errors="replace")
         if done.returncode != 0:
-            raise UsageError(_failure(folder, done.returncode, said), where=model.graph.name)
-        return read_report(folder, model, accelerator, said)
+            failure = _failure(folder, done.returncode, said)
+            why = f"; these break limits: {listed(found)}" if found else ""
+            raise UsageError(failure + why, where=model.graph.name)
+        return read_report(folder, model, accelerator, said, found)
 
 
-def read_report(folder: Path, model: TFLiteModel, accelerator: str, said: str) -> Optimised:
-    """What the worker has left in its folder, with what it has said."""
+def read_report(
+    folder: Path, model: TFLiteModel, accelerator: str, said: str, found: Sequence[Unmet]
+) -> Optimised:
+    """What the worker has left in its folder, with what it has said.
+
+    Args:
+        folder: the folder.
+        model: the model.
+        accelerator: the accelerator.
+        said: the worker's output.
+        found: the limits that the model breaks.
+    """
     report = json.loads((folder / "report.json").read_text())
     optimised = (folder / "optimised.tflite").read_bytes()
     nodes = dict(zip(model.operators, model.graph.nodes, strict=True))
@@ -171,7 +192,7 @@ def read_report(folder: Path, model: TFLiteModel, accelerator: str, said: str) -
             rows[node].append(row)
     details = {row["id"]: row for row in report["perf_debug"]}
     reasons: dict[str, str] = dict(REASON.findall(said))
-    limits = {broken.node: broken.limit.sentence for broken in unmet(model.graph, accelerator)}
+    limits = {broken.node: broken.limit.sentence for broken in found}
     return Optimised(
         accelerator=accelerator,
         data=optimised,
@@ -199,8 +220,9 @@ def _failure(folder: Path, code: int, said: str) -> str:
     """What Vela has to say, or at least how it ended."""
     error = folder / "error"
     if error.exists():
-        return f"Vela: {error.read_text()}"
-    last = (said.strip().splitlines() or ["nothing said"])[-1]
+        return f"Vela: {error.read_text().strip()}"
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Warning:")]
+    last = (lines or ["nothing said"])[-1]
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return f"Vela crashes ({how}): {last}"
 

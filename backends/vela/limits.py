@@ -6,7 +6,7 @@ breaks one is left to the CPU. ``docs/ethos-u.md`` is made from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from irprune.ir import ops
 from irprune.ir.errors import UsageError
-from irprune.ir.graph import Graph, Node, Value
+from irprune.ir.graph import Graph, Node, Value, producers
 from irprune.ir.op import Op
 from irprune.ir.ops.shape import View
 from irprune.ir.types import DType
@@ -26,6 +26,7 @@ PLACED: tuple[type[Op], ...] = (
     ops.Abs,
     ops.Add,
     ops.AveragePool2d,
+    ops.Clip,
     ops.Concat,
     ops.Conv2d,
     ops.ConvTranspose2d,
@@ -34,7 +35,6 @@ PLACED: tuple[type[Op], ...] = (
     ops.Exp,
     ops.Gelu,
     ops.HardSwish,
-    ops.LSTM,
     ops.LeakyRelu,
     ops.Log,
     ops.MatMul,
@@ -115,14 +115,18 @@ def unmet(graph: Graph, accelerator: str) -> tuple[Unmet, ...]:
     return tuple(found)
 
 
+def listed(found: Sequence[Unmet]) -> str:
+    """The nodes that break limits, each with what it is that they break."""
+    return "; ".join(f"'{broken.node.name}': {broken.limit.sentence}" for broken in found)
+
+
 def expect_work(graph: Graph, accelerator: str) -> None:
     """Raise UsageError where no operator of a graph keeps to the limits of an accelerator."""
     found = unmet(graph, accelerator)
     left = {broken.node for broken in found}
     if found and all(node in left or isinstance(node.op, View) for node in graph.nodes):
-        node, sentence = found[0].node, found[0].limit.sentence.rstrip(".")
         raise UsageError(
-            f"nothing of it runs on {accelerator}: not '{node.name}', as {sentence.lower()}",
+            f"nothing of it runs on {accelerator}: {listed(found[:1])}",
             where=graph.name,
             hint="docs/ethos-u.md has the limits",
         )
@@ -136,6 +140,12 @@ def of(*kinds: type[Op]) -> Callable[[Check], Check]:
         return check
 
     return enter
+
+
+@of(ops.HardSwish)
+def is_hard_swish_of_bytes(graph: Graph, node: Node) -> bool:
+    """Hard swish is of 8 bits, and of other types Vela refuses the whole model."""
+    return all(value.type.dtype in (DType.I8, DType.U8) for value in node.inputs)
 
 
 @of()
@@ -194,6 +204,14 @@ def has_small_strides(graph: Graph, node: Node) -> bool:
 
 
 @of(ops.Conv2d)
+def strides_little_over_padding(graph: Graph, node: Node) -> bool:
+    """So are those of convolutions of what is padded by less than a kernel, or Vela gives up."""
+    op = node.op
+    assert isinstance(op, ops.Conv2d)
+    return max(op.stride) <= 3 or not _takes_in_padding(graph, node)
+
+
+@of(ops.Conv2d)
 def has_small_depthwise_strides(graph: Graph, node: Node) -> bool:
     """Strides of depthwise convolutions are at most 3."""
     op = node.op
@@ -211,6 +229,18 @@ def has_strides_of_two(graph: Graph, node: Node) -> bool:
     image, kernel = node.inputs[0].type.shape[1:3], node.inputs[1].type.shape[1:3]
     flat = [a for a in (0, 1) if image[a] == kernel[a] == 1]
     return sorted(op.stride) == [1, 2] and any(op.stride[a] == 1 for a in flat)
+
+
+@of(ops.ConvTranspose2d)
+def makes_whole_images(graph: Graph, node: Node) -> bool:
+    """Images grow by their stride, and where nothing is cut off by what a kernel is longer."""
+    op = node.op
+    assert isinstance(op, ops.ConvTranspose2d)
+    is_cut = bool(np.any(op.padding))
+    image, kernel = node.inputs[0].type.shape[1:3], node.inputs[1].type.shape[1:3]
+    sizes = zip(image, kernel, op.stride, strict=True)
+    made = tuple(n * s + (0 if is_cut else max(k - s, 0)) for n, k, s in sizes)
+    return node.outputs[0].type.shape[1:3] == made
 
 
 @of(ops.AveragePool2d)
@@ -323,6 +353,27 @@ def _factors(node: Node) -> set[float]:
     less = 1 if op.coordinates == "align_corners" else 0
     sizes = [(n, m) for n, m in zip(before, op.sizes, strict=True) if (n, m) != (1, 1)]
     return {(m - less) / (n - less) if n > less else 0.0 for n, m in sizes}
+
+
+def _takes_in_padding(graph: Graph, node: Node) -> bool:
+    """Whether Vela makes a Pad before a convolution a part of it, and it is one that is read."""
+    op, padded = node.op, node.inputs[0]
+    maker = producers(graph).get(padded)
+    if not isinstance(op, ops.Conv2d) or maker is None or not isinstance(maker.op, ops.Pad):
+        return False
+    readers = [other for other in graph.nodes if padded in other.inputs]
+    if padded in graph.outputs or not all(isinstance(other.op, ops.Conv2d) for other in readers):
+        return False
+    outer, *image, depth = maker.op.padding
+    if maker.op.mode != "constant" or maker.op.value != 0 or np.any((outer, depth)):
+        return False
+    kernel, made = node.inputs[1].type.shape[1:3], node.outputs[0].type.shape[1:3]
+    before = [size for size, _ in image]
+    last = [(n - 1) * s + k for n, s, k in zip(made, op.stride, kernel, strict=True)]
+    sizes = maker.inputs[0].type.shape[1:3]
+    after = [max(0, e - b - n) for e, b, n in zip(last, before, sizes, strict=True)]
+    is_short = all(max(pair) < k for pair, k in zip(image, kernel, strict=True))
+    return is_short and any((*before, *after))
 
 
 def _feature_maps(graph: Graph, node: Node) -> tuple[Value, ...]:

@@ -103,6 +103,11 @@ def compile_(
         raise UsageError("--target and --compress exclude each other: Vela encodes weights itself")
     if target is not None and plan:
         raise UsageError("--target and --plan exclude each other: Vela makes a plan of its own")
+    if target is not None and c_array is not None:
+        raise UsageError(
+            "--target and --c-array exclude each other: the sources would be of the plain model",
+            hint="xxd -i OUTPUT_vela.tflite, and register AddEthosU",
+        )
     _, budget = limits(device, sram, flash)
     from irprune.backends import compile as backend
     from irprune.backends import vela

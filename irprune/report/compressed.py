@@ -21,7 +21,7 @@ HEADINGS = {
     "udc_eq4_printed": "b + H2(s)",
     "mask_and_values": "s b + H2(s)",
     "entropy": "entropy",
-    "ethos_u": "Ethos-U",
+    "ethos_u": "Ethos-U55, U65",
     "mlw_codec": "mlw_codec",
 }
 

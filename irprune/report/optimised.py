@@ -33,11 +33,12 @@ def print_optimised(out: Console, name: str, found: Optimised) -> None:
         out.print("bytes, exact; cycles are estimates of Vela's")
     if found.on_cpu:
         table = Table()
-        for heading in ("node", "op", "what Vela says", "limit"):
+        for heading in ("node", "makes", "op", "what Vela says", "limit"):
             table.add_column(heading, overflow="fold")
         for left in found.on_cpu:
             kind = type(left.node.op).__name__
-            table.add_row(plain(left.node.name), kind, plain(left.reason), left.limit)
+            names = plain(left.node.name), plain(left.node.outputs[0].name)
+            table.add_row(*names, kind, plain(left.reason), left.limit)
         print_titled(out, f"{name}, left to the CPU", table)
 
 
@@ -48,7 +49,7 @@ def optimised(found: Optimised) -> dict[str, object]:
         "file_size": len(found.data),
         "sram": found.sram,
         "memories": dict(found.memories),
-        "flash": found.read_only,
+        "read_only": found.read_only,
         "weights": {"bytes": found.weights.bytes, "kind": "exact"},
         "cycles": found.cycles,
         "layers": [
@@ -65,6 +66,7 @@ def optimised(found: Optimised) -> dict[str, object]:
         "on_cpu": [
             {
                 "name": left.node.name,
+                "output": left.node.outputs[0].name,
                 "op": type(left.node.op).__name__,
                 "reason": left.reason,
                 "limit": left.limit or None,
@@ -91,7 +93,8 @@ def _summary(found: Optimised) -> Table:
         if memory != "Sram" and peak:
             table.add_row(memory, f"{peak:,}", in_kib(peak))
     table.add_row("commands and constants", f"{found.read_only:,}", in_kib(found.read_only))
-    raw = sum(stored(layer.node) for layer in found.layers)
+    once = {layer.node.inputs[1]: layer.node for layer in found.layers if layer.node.op.linear}
+    raw = sum(map(stored, once.values()))
     table.add_row("weights", f"{raw:,}", in_kib(raw))
     table.add_row("  encoded", f"{found.weights.bytes:,.0f}", in_kib(int(found.weights.bytes)))
     table.add_row("cycles", f"{found.cycles:,}", "an estimate of Vela's")

@@ -104,14 +104,20 @@ class Nets:
         self.outputs.append(y)
 
     def transposed_conv(
-        self, image: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]
+        self,
+        image: tuple[int, int],
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        made: tuple[int, int] | None = None,
     ) -> None:
-        size = [n * s for n, s in zip(image, stride, strict=True)]
+        """SAME, unless it makes more than that could."""
+        size = made or [n * s for n, s in zip(image, stride, strict=True)]
+        padding = SAME if size[0] <= image[0] * stride[0] else VALID
         shape = self.file.constant(np.array([1, *size, 4], np.int32))
         weights = np.ones((4, *kernel, 4), np.int8)
         w = self.file.constant(weights, scale=[0.01] * 4)
         x, y = self.tensor((1, *image, 4)), self.tensor((1, *size, 4))
-        fields: dict[str, Any] = {"strideH": stride[0], "strideW": stride[1], "padding": SAME}
+        fields: dict[str, Any] = {"strideH": stride[0], "strideW": stride[1], "padding": padding}
         self.file.operator("TRANSPOSE_CONV", (shape, w, x), (y,), "TransposeConvOptions", **fields)
         self.inputs.append(x)
         self.outputs.append(y)
@@ -134,6 +140,58 @@ class Nets:
         made = [1 if axis in axes else size for axis, size in enumerate(shape)]
         over = np.array(axes, np.int32)
         self.op("MEAN", [shape, made], [over], "ReducerOptions", keepDims=True)
+
+    def reduce(self, kind: str, shape: Sequence[int], axes: Sequence[int]) -> None:
+        made = [1 if axis in axes else size for axis, size in enumerate(shape)]
+        over = np.array(axes, np.int32)
+        self.op(kind, [shape, made], [over], "ReducerOptions", keepDims=True)
+
+    def prelu(self) -> None:
+        x, y = self.tensor(IMAGE), self.tensor(IMAGE)
+        slopes = self.file.constant(np.full((1, 1, 8), 3, np.int8), scale=0.1)
+        self.file.operator("PRELU", (x, slopes), (y,))
+        self.inputs.append(x)
+        self.outputs.append(y)
+
+    def chained_convs(self, count: int, *, shared: bool) -> None:
+        """Convolutions one behind the other, perhaps with the same weights."""
+        rng, shape = np.random.default_rng(0), (1, 8, 8, 16)
+        bias = self.file.constant(np.zeros(16, np.int32), scale=[0.001] * 16)
+        x = self.tensor(shape)
+        self.inputs.append(x)
+        weights = []
+        for _ in range(count):
+            if not weights or not shared:
+                array = rng.integers(-127, 128, (16, 3, 3, 16)).astype(np.int8)
+                weights.append(self.file.constant(array, scale=[0.01] * 16))
+            y = self.tensor(shape)
+            fields: dict[str, Any] = {"strideH": 1, "strideW": 1, "padding": SAME}
+            read = (x, weights[-1], bias)
+            self.file.operator("CONV_2D", read, (y,), "Conv2DOptions", **fields)
+            x = y
+        self.outputs.append(x)
+
+    def split(self, axis: int, parts: int) -> None:
+        at, x = self.file.constant(np.array(axis, np.int32)), self.tensor(IMAGE)
+        made = [self.tensor((*IMAGE[:3], IMAGE[3] // parts)) for _ in range(parts)]
+        self.file.operator("SPLIT", (at, x), made, "SplitOptions", numSplits=parts)
+        self.inputs.append(x)
+        self.outputs += made
+
+    def padded_conv(self, stride: int, pads: tuple[int, int]) -> None:
+        """A convolution behind an explicit padding of both sides of an image."""
+        size = 17 + sum(pads)
+        x, padded = self.tensor((1, 17, 17, 8)), self.tensor((1, size, size, 8))
+        p = self.file.constant(np.array([(0, 0), pads, pads, (0, 0)], np.int32))
+        w = self.file.constant(np.ones((8, 3, 3, 8), np.int8), scale=[0.01] * 8)
+        b = self.file.constant(np.zeros(8, np.int32), scale=[0.001] * 8)
+        over = (size - 3) // stride + 1
+        y = self.tensor((1, over, over, 8))
+        fields: dict[str, Any] = {"strideH": stride, "strideW": stride, "padding": VALID}
+        self.file.operator("PAD", (x, p), (padded,), "PadOptions")
+        self.file.operator("CONV_2D", (padded, w, b), (y,), "Conv2DOptions", **fields)
+        self.inputs.append(x)
+        self.outputs.append(y)
 
     def resize(
         self, kind: str, before: tuple[int, int], after: tuple[int, int], **fields: Any
@@ -165,6 +223,8 @@ def within() -> bytes:
     n.conv(3, SAME, depthwise=True)
     n.heavy_conv(1024)
     n.transposed_conv((4, 4), (3, 3), (2, 2))
+    n.transposed_conv((5, 5), (3, 3), (2, 2), (11, 11))
+    n.transposed_conv((5, 5), (2, 2), (2, 2), (10, 10))
     n.transposed_conv((1, 4), (1, 3), (1, 2))
     n.transposed_conv((4, 1), (3, 1), (2, 1))
     n.pool("AVERAGE", (8, 8), 1, SAME)
@@ -192,8 +252,22 @@ def within() -> bytes:
     n.pair("ADD", "AddOptions", scales=(0.1, 0.2, 0.3))
     n.pair("MUL", "MulOptions")
     n.pair("BATCH_MATMUL", "BatchMatMulOptions", (1, 8, 8))
-    for kind in ("ELU", "ABS", "NEG", "HARD_SWISH", "RELU6"):
+    for kind in ("ELU", "ABS", "NEG", "HARD_SWISH", "RELU", "RELU6", "EXP", "LOG"):
         n.unary(kind)
+    n.unary("RELU_N1_TO_1")
+    n.unary("RELU_0_TO_1")
+    n.unary("GELU", "GeluOptions")
+    n.unary("LOGISTIC", scales=[0.1, 1 / 256])
+    n.unary("QUANTIZE", scales=[0.1, 0.2])
+    n.pair("SUB", "SubOptions")
+    n.prelu()
+    n.op("CONCATENATION", [IMAGE, IMAGE, (1, 4, 4, 16)], (), "ConcatenationOptions", axis=3)
+    n.reduce("SUM", (1, 4, 4, 8), (3,))
+    n.reduce("REDUCE_MAX", (1, 4, 4, 8), (3,))
+    n.split(3, 2)
+    n.padded_conv(3, (1, 1))
+    n.padded_conv(4, (3, 3))
+    n.padded_conv(4, (0, 0))
     n.unary("TANH", scales=[0.1, 1 / 128])
     n.unary("LEAKY_RELU", "LeakyReluOptions", dtype=np.int16, alpha=0.1)
     n.strided_slice((1, 2, 4, 8), (1, 2, 1, 1))
@@ -202,6 +276,21 @@ def within() -> bytes:
     n.op("PAD", [IMAGE, (1, 6, 6, 10)], [padding])
     n.op("RESHAPE", [IMAGE, (1, 128)], [np.array([1, 128], np.int32)])
     return n.finish()
+
+
+def refused() -> tuple[bytes, ...]:
+    """What it cannot, and of which Vela then refuses the whole model."""
+    files = []
+    for pads in ((1, 1), (2, 2), (1, 0)):
+        n = Nets()
+        n.padded_conv(4, pads)
+        files.append(n.finish())
+    for dtype in (np.int16, np.float32):
+        n = Nets()
+        n.pair("ADD", "AddOptions")
+        n.unary("HARD_SWISH", dtype=dtype)
+        files.append(n.finish())
+    return tuple(files)
 
 
 def beyond() -> bytes:
@@ -213,6 +302,9 @@ def beyond() -> bytes:
     n.heavy_conv(1025)
     n.transposed_conv((4, 4), (3, 3), (3, 3))
     n.transposed_conv((4, 4), (3, 3), (1, 2))
+    n.transposed_conv((5, 5), (3, 3), (2, 2), (9, 9))
+    n.transposed_conv((5, 5), (3, 3), (2, 2), (12, 12))
+    n.transposed_conv((5, 5), (1, 1), (2, 2), (9, 9))
     n.pool("AVERAGE", (9, 9), 1, SAME)
     n.pool("AVERAGE", (8, 8), 4, SAME)
     n.pool("AVERAGE", (257, 2), 1, VALID)

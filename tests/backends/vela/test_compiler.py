@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from rich.console import Console
 
 from irprune.backends.tflite import scheduled
 from irprune.backends.vela import accelerators, optimise
@@ -18,7 +19,8 @@ from irprune.ir.types import Array, Bytes
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.entropy import Exact
 from irprune.passes.analysis.memory import memory_of
-from tests.backends.vela.nets import Nets
+from irprune.report.optimised import print_optimised
+from tests.backends.vela.nets import IMAGE, Nets
 
 
 def read(path: Path) -> tuple[bytes, TFLiteModel]:
@@ -41,6 +43,23 @@ def test_the_figures_are_those_of_the_command(shared: Path) -> None:
     assert report.excess(Budget(Bytes(70000))) == (
         "needs 74,480 bytes of SRAM on ethos-u55-128, there are 70,000"
     )
+
+
+@pytest.mark.parametrize("shared_weights", [True, False])
+def test_weights_that_layers_share_count_once(shared_weights: bool) -> None:
+    """As the file has them: what is read only are weights and scales."""
+    nets = Nets()
+    nets.chained_convs(3, shared=shared_weights)
+    data = nets.finish()
+    report = optimise(data, read_tflite_file(data, "net"), "ethos-u55-128")
+    sizes = [layer.weights.bytes for layer in report.layers]
+    assert len(sizes) == 3
+    assert report.weights.bytes == (sizes[0] if shared_weights else sum(sizes))
+    assert 0 < report.read_only - report.weights.bytes < 0.1 * report.read_only
+    out = Console(record=True, width=200)
+    print_optimised(out, "net", report)
+    raw = 16 * 9 * 16 * (1 if shared_weights else 3)
+    assert f" {raw:,} " in out.export_text()
 
 
 def test_vela_keeps_to_less_memory_where_it_can(shared: Path) -> None:
@@ -95,6 +114,11 @@ def plans(data: bytes) -> list[Array]:
 
 def test_vela_crashes(shared: Path) -> None:
     """It does so on a file that ends too early, and takes only its own process with it."""
+    nets = Nets()
+    nets.op("PRELU", [IMAGE, IMAGE], [np.full((1, 1, 8), 3, np.int8)])  # slopes without a scale
+    crashing = nets.finish()
+    with pytest.raises(UsageError, match=r"Vela crashes \(SIG\w+\): nothing said$"):
+        optimise(crashing, read_tflite_file(crashing, "net"), "ethos-u55-128")
     data, model = read(shared / "models" / "kws_ref_model.tflite")
     with pytest.raises(UsageError, match=r"Vela crashes \(SIG\w+\): Failed to load TfLite model"):
         optimise(data[:5000], model, "ethos-u55-128")

@@ -53,7 +53,7 @@ def optimised(data: bytes, folder: Path) -> tuple[Optimised, dict[Value, Compres
     (folder / "model.tflite").write_bytes(data)
     assert worker(folder, "ethos-u55-128", 0) == 0
     found = {c.value: c for c in compressions(model.graph)}
-    return read_report(folder, model, "ethos-u55-128", ""), found
+    return read_report(folder, model, "ethos-u55-128", "", ()), found
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)

@@ -12,9 +12,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from irprune.backends.vela import optimise
-from irprune.backends.vela.limits import LIMITS, unmet
+from irprune.backends.vela.limits import LIMITS, PLACED, unmet
 from irprune.frontends.tflite import read_tflite_file
-from tests.backends.vela.nets import IMAGE, Nets, beyond, within
+from irprune.ir import ops
+from irprune.ir.errors import UsageError
+from irprune.ir.op import OPS
+from tests.backends.vela.nets import IMAGE, Nets, beyond, refused, within
 
 ROOT = Path(__file__).parents[3]
 U55 = "ethos-u55-128"
@@ -36,9 +39,26 @@ def test_vela_agrees(make: Callable[[], bytes]) -> None:
     assert len(left) == len(on_cpu)
 
 
+@pytest.mark.parametrize("data", refused())
+def test_what_vela_refuses_is_named_with_its_limit(data: bytes) -> None:
+    model = read_tflite_file(data, "nets")
+    (broken,) = unmet(model.graph, U55)
+    with pytest.raises(UsageError) as caught:
+        optimise(data, model, U55)
+    text = str(caught.value)
+    assert text.startswith("nets: Vela: ")
+    assert f"'{broken.node.name}': {broken.limit.sentence}" in text
+
+
+def test_every_operator_that_is_placed_is_tried() -> None:
+    kinds = {type(node.op) for node in read_tflite_file(within(), "nets").graph.nodes}
+    kinds |= {ops.Dense, ops.Flatten, ops.Identity, ops.Squeeze, ops.Unsqueeze}
+    assert {kind for kind in OPS.values() if issubclass(kind, PLACED)} <= kinds
+
+
 def test_every_limit_is_broken_by_some_net() -> None:
-    graph = read_tflite_file(beyond(), "nets").graph
-    broken = {found.limit.check.__name__ for found in unmet(graph, U55)}
+    graphs = [read_tflite_file(data, "nets").graph for data in (beyond(), *refused())]
+    broken = {found.limit.check.__name__ for graph in graphs for found in unmet(graph, U55)}
     rest = {limit.check.__name__ for limit in LIMITS} - broken
     # Of types: of floats below, and of what TFLite has no file for.
     assert rest == {
