@@ -41,8 +41,9 @@ class FakeQuantizer(nn.Module):
     left once batch normalization and activation functions are in the layers before them to the
     moving averages of their least and greatest elements (Jacob et al., Quantization and Training
     of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3.1). Gradients go
-    straight through. Biases, which have 32 bits, stay reals; so do the parts of an activation
-    function or a recurrent cell, which the module has not and its compiled form has.
+    straight through. Where TFLite-Micro rounds twice, so does this. Biases, which have 32 bits,
+    stay reals; so do the parts of an activation function or a recurrent cell, which the module has
+    not and its compiled form has.
 
     The module runs operator by operator, as torch.export traces it in evaluation mode, once for
     each shape of inputs. Batch normalization and dropout do in training what they do there; other
@@ -81,6 +82,10 @@ class FakeQuantizer(nn.Module):
         self._weights: dict[str, Weights] = {w.path: w for w in self._grid.weights}
         self._folded = folded(traced, set(self._grid.points.values()))
         self._traced = {shapes_of(example_inputs): traced}
+        makers = {weights.layer.output: weights for weights in self._grid.weights}
+        self._makers = {
+            name: makers[value] for value, name in self._grid.points.items() if value in makers
+        }
         self._place = {name: i for i, name in enumerate(dict.fromkeys(self._grid.points.values()))}
         self.register_buffer("low", torch.full((len(self._place),), torch.inf))
         self.register_buffer("high", torch.full((len(self._place),), -torch.inf))
@@ -92,10 +97,11 @@ class FakeQuantizer(nn.Module):
         traced = self._traced_for(inputs)
         learns = self.training and not bool(self.frozen)
         rounds = int(self.steps) >= self._start and bool(self.low.isfinite().all())
-        quants = self._grid.quants(self._known()) if rounds else {}
+        grid = self._grid.quants(self._known()) if rounds else {}
+        quants = {name: grid[value] for value, name in self._grid.points.items() if rounds}
         places = {node: name for name, node in first_nodes(traced).items() if name in self._place}
-
         corrections: dict[str, Tensor] = {}
+        scales: dict[str, Tensor] = {}
 
         def made(node: fx.Node, tensor: Any) -> Any:
             if node.name in corrections:
@@ -106,13 +112,19 @@ class FakeQuantizer(nn.Module):
                 return tensor
             if learns:
                 self._observe(self._place[name], tensor)
-            return self._rounded(tensor, quants[name]) if quants else tensor
+            if not quants:
+                return tensor
+            maker = self._makers.get(name)
+            if maker is not None and self._grid.dtype is DType.I8 and maker.path in scales:
+                multiplier = scales[maker.path] * grid[maker.layer.inputs[0]].scale[0]
+                tensor = rounded_first(tensor, multiplier, quants[name].scale[0])
+            return self._rounded(tensor, quants[name])
 
         def parameter(path: str, tensor: Tensor) -> Tensor:
             weights = self._weights.get(path)
             if weights is None or not quants:
                 return tensor
-            rounded = self._as_stored(tensor, weights)
+            rounded, scales[path] = self._as_stored(tensor, weights)
             for part in self._folded.get(path, ()):
                 if part.is_before:
                     corrections[part.layer] = part.left_out(self._tensor, tensor, rounded)
@@ -198,8 +210,11 @@ class FakeQuantizer(nn.Module):
             tensor.float(), quant.scale[0], quant.zero_point[0], least, most
         )
 
-    def _as_stored(self, tensor: Tensor, weights: Weights) -> Tensor:
-        """Weights as they come from their grid, on which they are with all that is folded in."""
+    def _as_stored(self, tensor: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Weights as they come from their grid, on which they are with all that is folded in.
+
+        Beside them the (outputs,) scales of that.
+        """
         axis = weights.axis or 0
         parts = self._folded.get(weights.path, ())
         with torch.no_grad():
@@ -213,7 +228,7 @@ class FakeQuantizer(nn.Module):
         rounded = torch.fake_quantize_per_channel_affine(
             tensor * factors, scales, zeros, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
         )
-        return rounded / factors
+        return rounded / factors, scales
 
     def _tensor(self, path: str) -> Tensor:
         """A parameter or buffer of the module."""
@@ -221,3 +236,26 @@ class FakeQuantizer(nn.Module):
         found = getattr(self.module.get_submodule(owner), name)
         assert isinstance(found, Tensor)
         return found
+
+
+def rounded_first(tensor: Tensor, multiplier: Tensor, scale: float) -> Tensor:
+    """What a layer makes, as TFLite-Micro's kernels have it before they round it to 8 bits.
+
+    They multiply sums by an integer of 31 bits and round, and shift that to the right and round,
+    halves away from zero (TFLite's common.h, MultiplyByQuantizedMultiplier); so what is a little
+    less than half a step becomes a whole one.
+
+    Args:
+        tensor: (batch, outputs, ...), what the layer makes.
+        multiplier: (outputs,), the scale of the sums.
+        scale: that of what is made.
+    """
+    with torch.no_grad():
+        _, exponent = torch.frexp(multiplier / scale)
+        parts = torch.ldexp(torch.ones_like(multiplier), (-exponent).clamp_min(0))
+        parts = parts.reshape([-1, *[1] * (tensor.ndim - 2)])
+        steps = tensor.float() / scale
+        first = torch.round(steps * parts)
+        # Halves of steps go away from zero, which rounding to even would not do with all.
+        first = (first + torch.sign(first) * 0.25 * (parts > 1)) / parts
+    return tensor + (first * scale - tensor).detach()

@@ -12,7 +12,7 @@ from irprune.backends.tflite.table import has_kernel
 from irprune.backends.usage import noise
 from irprune.frontends.torch_export import Traced
 from irprune.ir.errors import UsageError
-from irprune.ir.graph import Graph, Value, values
+from irprune.ir.graph import Graph, Node, Value, values
 from irprune.ir.types import Array, DType, Quant
 from irprune.passes.analysis.calibration import (
     NOTHING,
@@ -38,10 +38,12 @@ class Weights:
     Attributes:
         path: the parameter.
         axis: along which each index has a scale; None where there is one for all.
+        layer: the layer of the lowered graph that reads it.
     """
 
     path: str
     axis: int | None
+    layer: Node
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,13 @@ class Grid:
         known = {value: ranges[name] for value, name in self.points.items()}
         return {value.name: found for value, found in completed(self.lowered, known).items()}
 
-    def quants(self, ranges: Mapping[str, Range]) -> Mapping[str, Quant]:
-        """The quantization that the compiler chooses for activations of such ranges."""
+    def quants(self, ranges: Mapping[str, Range]) -> Mapping[Value, Quant]:
+        """The quantization that the compiler chooses for the lowered graph's activations."""
         given = {
             value: ranges[self.points[value]] if value in self.points else NOTHING
             for value in real_activations(self.lowered)
         }
-        found = shared_quants(self.lowered, given, self.dtype)
-        return {name: found[value] for value, name in self.points.items()}
+        return shared_quants(self.lowered, given, self.dtype)
 
 
 def grid_of(traced: Traced, dtype: DType) -> Grid:
@@ -95,7 +96,7 @@ def grid_of(traced: Traced, dtype: DType) -> Grid:
         lowered,
         dtype,
         {value: name for value, name in same.items() if value.name in stored},
-        tuple(_weights(traced, quantized)),
+        tuple(_weights(traced, lowered, quantized)),
     )
 
 
@@ -138,21 +139,27 @@ def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Valu
     return found
 
 
-def _weights(traced: Traced, quantized: Graph) -> list[Weights]:
+def _weights(traced: Traced, lowered: Graph, quantized: Graph) -> list[Weights]:
     """The parameters that become the weights of a quantized graph."""
-    quants = {}
-    for node in quantized.nodes:
-        if isinstance(node.op, Layer):
-            quants[node.inputs[1].name] = quants[node.name] = node.inputs[1].type.quant
+    quants = {
+        node.name: node.inputs[1].type.quant
+        for node in quantized.nodes
+        if isinstance(node.op, Layer) and node.inputs[1].type.quant is not None
+    }
     # Weights behind a flattening are moved, and have another name, which their layer has not.
-    layers = [node for node in traced.graph.nodes if isinstance(node.op, Layer)]
-    readers = {node.inputs[1]: node.name for node in layers if node.name in quants}
+    layers: dict[str, Node] = {}
+    for node in lowered.nodes:
+        if isinstance(node.op, Layer) and node.name in quants:
+            layers[node.inputs[1].name] = layers[node.name] = node
+    own = [node for node in traced.graph.nodes if isinstance(node.op, Layer)]
+    readers = {node.inputs[1]: node.name for node in own}
     parameters = Parameters(traced)
     found = []
     for value in traced.graph.constants:
-        quant = quants.get(value.name) or quants.get(readers.get(value, ""))
-        if quant is None:
+        layer = layers.get(value.name) or layers.get(readers.get(value, ""))
+        if layer is None:
             continue
+        quant = quants[layer.name]
         count = value.type.shape[0]
         for path, axis, slots in parameters.along(value, 0, torch.arange(count), count):
             if len(set(slots.tolist())) < len(slots):
@@ -160,5 +167,5 @@ def _weights(traced: Traced, quantized: Graph) -> list[Weights]:
                     f"the output channels of '{path}' are not along one axis of it",
                     hint="let the layers that read it be of one group",
                 )
-            found.append(Weights(path, None if quant.axis is None else axis))
+            found.append(Weights(path, None if quant.axis is None else axis, layer))
     return found

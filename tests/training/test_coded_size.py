@@ -8,7 +8,7 @@ import torch
 import irprune
 from irprune import zoo
 from irprune.backends.vela.codec import encoded
-from irprune.passes.analysis.entropy import compressions
+from irprune.passes.analysis.entropy import coded_weights
 from irprune.training.coded_size import encoded_bytes, estimated_bytes
 
 
@@ -22,9 +22,9 @@ def test_bytes_are_those_of_the_compiled_model(sparsity: float) -> None:
     graph = irprune.load(module, inputs)
     graph = irprune.apply_sparsity(graph, irprune.plan_for_sparsity(graph, sparsity))
     file = irprune.compile_tflite(graph, [[inputs[0].numpy()]]).model.graph
-    stored = compressions(file)
+    stored = coded_weights(file)
     exact = sum(size.bytes for size in map(encoded, stored) if size)
-    estimate = sum(c.encoded.bytes for c in stored if c.encoded)
+    estimate = sum(c.estimated.bytes for c in stored if c.estimated)
     assert encoded_bytes(graph) == pytest.approx(exact, rel=1e-3)
     assert estimated_bytes(graph) == pytest.approx(estimate, rel=1e-3)
     assert estimate == pytest.approx(exact, rel=0.05)

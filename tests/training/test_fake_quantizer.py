@@ -138,6 +138,25 @@ def test_the_runtime_gives_the_numbers_that_training_saw(
     assert np.abs(found - seen).mean() < share * np.abs(found - real).mean()
 
 
+def test_layers_round_as_often_as_the_kernels_do() -> None:
+    """Thin layers one after another make much of what one of them rounds otherwise."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()]
+    for _ in range(4):
+        layers += [nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.BatchNorm2d(6), nn.ReLU()]
+        layers += [nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.ReLU()]
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(384, 4))
+    quantizer = trained(FakeQuantizer(module, IMAGE))
+    x = images(32, seed=99)
+    with torch.no_grad():
+        seen = quantizer(x).numpy()
+    file = compiled(quantizer)
+    found = results(file, x)
+    (end,) = file.model.graph.outputs
+    assert end.type.quant is not None
+    assert np.abs(found - seen).mean() < 0.5 * end.type.quant.scale[0]
+
+
 @pytest.mark.parametrize(
     "layers",
     [
