@@ -8,11 +8,12 @@ import numpy as np
 
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value, producers
-from irprune.ir.ops import Conv2d, Dequantize, Quantize, Transpose
+from irprune.ir.ops import Dequantize, Quantize, Transpose
 from irprune.ir.ops.quant import as_reals
 from irprune.ir.ops.shape import View
 from irprune.ir.plan import Mask, Plan, fingerprint
 from irprune.ir.types import Array
+from irprune.passes.analysis.weight_coding import is_depthwise
 
 STEPS = 1000
 """Of the search for a sparsity; each is a tenth of a per cent."""
@@ -103,21 +104,12 @@ def left_whole(graph: Graph) -> Mapping[Value, str]:
 
 
 def _reason(graph: Graph, value: Value, nodes: tuple[Node, ...]) -> str:
-    if any(_is_depthwise(node) for node in nodes):
+    if any(map(is_depthwise, nodes)):
         return DEPTHWISE
     magnitudes = _magnitudes(graph, value)
     if not magnitudes.any():
         return ZERO
     return EQUAL if magnitudes.min() == magnitudes.max() else ""
-
-
-def _is_depthwise(node: Node) -> bool:
-    return isinstance(node.op, Conv2d) and 1 < node.op.groups == _input_channels(node)
-
-
-def _input_channels(node: Node) -> int:
-    assert isinstance(node.op, Conv2d)
-    return node.inputs[0].type.shape[3 if node.op.layout == "NHWC" else 1]
 
 
 def _origin(graph: Graph, value: Value) -> Value | None:

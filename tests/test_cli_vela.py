@@ -97,9 +97,9 @@ def test_compressed_sizes(shared: Path) -> None:
     sizes = total["sizes"]
     kinds = {name: size["kind"] for name, size in sizes.items()}
     assert kinds == {
-        "udc_eq4_printed": "bound",
-        "mask_and_values": "bound",
-        "entropy": "bound",
+        "udc_eq4_printed": "upper bound",
+        "mask_and_values": "upper bound",
+        "entropy": "lower bound",
         "ethos_u": "estimate",
         "mlw_codec": "exact",
     }
@@ -109,6 +109,6 @@ def test_compressed_sizes(shared: Path) -> None:
     assert sizes["udc_eq4_printed"]["bytes"] > sizes["mask_and_values"]["bytes"]
     assert sizes["mask_and_values"]["bytes"] > sizes["entropy"]["bytes"]
     text = irprune("analyze", model, "--compressed").stdout
-    for words in ("weights compressed", "(bound)", "(estimate)", "(exact)", "is as large"):
+    for words in ("weights compressed", "(upper bound)", "(lower bound)", "(estimate)", "(exact)", "is as large"):
         assert words in text
     refused(irprune("analyze", model, "--compressed", "--csv"), "exclude each other")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from irprune.backends.vela.codec import encoded
 from irprune.backends.vela.package import is_installed
-from irprune.passes.analysis.entropy import Compression, Size, compressions
+from irprune.passes.analysis.entropy import CodedWeights, Size, coded_weights
 from irprune.report.report import Report
 from irprune.report.terminal import plain, print_titled
 
@@ -28,21 +28,21 @@ HEADINGS = {
 
 def print_compressed(out: Console, report: Report) -> None:
     """A row for each tensor of weights, and the total."""
-    found = compressions(report.graph)
-    sizes = [_sizes(compression) for compression in found]
+    found = coded_weights(report.graph)
+    sizes = [_sizes(tensor) for tensor in found]
     table = Table()
     table.add_column("weights", overflow="fold")
     for heading in ("elements", "not 0", "bytes"):
         table.add_column(heading, justify="right", no_wrap=True)
     for key, size in _total(sizes).items():
-        kind = "" if size is None else f"\n({_kind(size)})"
+        kind = "" if size is None else f"\n({size.kind})"
         table.add_column(f"{HEADINGS[key]}{kind}", justify="right", no_wrap=True)
-    for compression, row in zip(found, sizes, strict=True):
+    for tensor, row in zip(found, sizes, strict=True):
         table.add_row(
-            plain(compression.value.name),
-            f"{compression.integers.size:,}",
-            f"{100 * compression.density:.1f} %",
-            f"{compression.raw:,}",
+            plain(tensor.value.name),
+            f"{tensor.integers.size:,}",
+            f"{100 * tensor.density:.1f} %",
+            f"{tensor.raw:,}",
             *map(_text, row.values()),
         )
     table.add_section()
@@ -58,33 +58,33 @@ def print_compressed(out: Console, report: Report) -> None:
 
 def compressed(report: Report) -> Json:
     """The same as data: sizes in bytes with their kinds, null where there is none."""
-    found = compressions(report.graph)
-    sizes = [_sizes(compression) for compression in found]
+    found = coded_weights(report.graph)
+    sizes = [_sizes(tensor) for tensor in found]
     elements, raw = _sums(found)
     return {
         "tensors": [
             {
-                "name": compression.value.name,
-                "elements": compression.integers.size,
-                "bits": compression.bits,
-                "density": compression.density,
-                "bytes": compression.raw,
-                "packed": report.packed.get(compression.value.name),
+                "name": tensor.value.name,
+                "elements": tensor.integers.size,
+                "bits": tensor.bits,
+                "density": tensor.density,
+                "bytes": tensor.raw,
+                "packed": report.packed.get(tensor.value.name),
                 "sizes": _as_json(row),
             }
-            for compression, row in zip(found, sizes, strict=True)
+            for tensor, row in zip(found, sizes, strict=True)
         ],
         "total": {"elements": elements, "bytes": raw, "sizes": _as_json(_total(sizes))},
     }
 
 
-def _sizes(found: Compression) -> Sizes:
+def _sizes(found: CodedWeights) -> Sizes:
     """All sizes of one tensor; what Vela's encoder takes only where it is installed."""
     sizes: dict[str, Size | None] = {
         "udc_eq4_printed": found.printed,
         "mask_and_values": found.mask_and_values,
         "entropy": found.entropy,
-        "ethos_u": found.encoded,
+        "ethos_u": found.estimated,
     }
     return sizes | {"mlw_codec": encoded(found)} if is_installed() else sizes
 
@@ -99,12 +99,8 @@ def _total(rows: Sequence[Sizes]) -> Sizes:
     return found
 
 
-def _sums(found: Sequence[Compression]) -> tuple[int, int]:
+def _sums(found: Sequence[CodedWeights]) -> tuple[int, int]:
     return sum(c.integers.size for c in found), sum(c.raw for c in found)
-
-
-def _kind(size: Size) -> str:
-    return type(size).__name__.lower()
 
 
 def _text(size: Size | None) -> str:
@@ -113,6 +109,6 @@ def _text(size: Size | None) -> str:
 
 def _as_json(sizes: Sizes) -> Json:
     return {
-        key: None if size is None else {"bytes": size.bytes, "kind": _kind(size)}
+        key: None if size is None else {"bytes": size.bytes, "kind": size.kind}
         for key, size in sizes.items()
     }

@@ -21,7 +21,7 @@ from irprune.passes.analysis.deployment import (
     stored_type,
     weights,
 )
-from irprune.passes.analysis.entropy import coded_bytes
+from irprune.passes.analysis.entropy import Density, bytes_per_weight
 from irprune.passes.analysis.liveness import buffers
 from irprune.passes.analysis.peak_model import PeakModel
 from irprune.passes.pipeline import deployed
@@ -110,9 +110,7 @@ class CostModel:
         self._check(widths)
         return sum(self._bytes(value, widths) for value in self._graph.constants)
 
-    def compressed_size(
-        self, widths: Any, bits: float = 8, density: float | Mapping[Value, float] = 1.0
-    ) -> Any:
+    def compressed_size(self, widths: Any, bits: float = 8, density: Density = 1.0) -> Any:
         """Bytes of the weights, coded (``entropy.compressed_size``).
 
         Args:
@@ -123,7 +121,7 @@ class CostModel:
         """
         self._check(widths)
         return sum(
-            product(self._shape(value, widths)) * coded_bytes(value, bits, density)
+            product(self._shape(value, widths)) * bytes_per_weight(value, bits, density)
             for value in weights(self._graph)
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -22,12 +22,16 @@ from irprune.passes.analysis.weight_coding import (
 )
 from irprune.passes.rewrite.scales import Layer, quantized_weights
 
+Density: TypeAlias = float | Mapping[Value, float]
+"""The share of weights that are not pruned: of all, or of each constant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
     """Bytes of coded weights; its class says how it is known, and only one kind is summed."""
 
     bytes: float
+    kind: ClassVar[str]
 
     @classmethod
     def total(cls, sizes: Iterable[Self]) -> Self:
@@ -35,20 +39,32 @@ class Size:
         return cls(sum(size.bytes for size in sizes))
 
 
-class Bound(Size):
-    """A bound: of the entropy from above, or, as the entropy is, of codes from below."""
+class UpperBound(Size):
+    """What the entropy is at the most."""
+
+    kind = "upper bound"
+
+
+class LowerBound(Size):
+    """What a code takes at the least: the entropy."""
+
+    kind = "lower bound"
 
 
 class Estimate(Size):
     """What a model of an encoder says that it takes."""
 
+    kind = "estimate"
+
 
 class Exact(Size):
     """What an encoder has taken."""
 
+    kind = "exact"
+
 
 @dataclass(frozen=True)
-class Compression:
+class CodedWeights:
     """How small one constant's weights get.
 
     Attributes:
@@ -77,30 +93,30 @@ class Compression:
         return float(np.count_nonzero(self.integers)) / max(1, self.integers.size)
 
     @property
-    def printed(self) -> Bound:
+    def printed(self) -> UpperBound:
         """UDC's bound of the entropy as printed."""
-        return self._bound(printed_bits_per_weight(self.bits, self.density))
+        return UpperBound(self._bytes(printed_bits_per_weight(self.bits, self.density)))
 
     @property
-    def mask_and_values(self) -> Bound:
+    def mask_and_values(self) -> UpperBound:
         """The tighter one: a mask, and the weights that are not zero."""
-        return self._bound(bits_per_weight(self.bits, self.density))
+        return UpperBound(self._bytes(bits_per_weight(self.bits, self.density)))
 
     @property
-    def entropy(self) -> Bound:
+    def entropy(self) -> LowerBound:
         """What no code of weights one by one goes below."""
-        return self._bound(entropy(self.integers))
+        return LowerBound(self._bytes(entropy(self.integers)))
 
     @cached_property
-    def encoded(self) -> Estimate | None:
+    def estimated(self) -> Estimate | None:
         """What an Ethos-U's stream takes; None of 16-bit weights, which it does not read."""
         if self.bits > 8:
             return None
         stream = weight_stream(self.integers, depthwise=self.depthwise, bits=self.input_bits)
         return Estimate(stream_size(stream))
 
-    def _bound(self, bits: float) -> Bound:
-        return Bound(self.integers.size * bits / 8)
+    def _bytes(self, bits: float) -> float:
+        return self.integers.size * bits / 8
 
 
 def binary_entropy(p: float) -> float:
@@ -134,7 +150,7 @@ def entropy(array: Array) -> float:
 
 
 @analysis
-def compressions(graph: Graph) -> tuple[Compression, ...]:
+def coded_weights(graph: Graph) -> tuple[CodedWeights, ...]:
     """How small the weights of each convolution, dense layer and cell get.
 
     Args:
@@ -147,15 +163,13 @@ def compressions(graph: Graph) -> tuple[Compression, ...]:
     for node in graph.nodes:
         for value in node.inputs:
             readers.setdefault(value, node)
-    return tuple(
-        _compression(readers[value], value, graph.constants[value]) for value in weights(graph)
-    )
+    return tuple(_coded(readers[value], value, graph.constants[value]) for value in weights(graph))
 
 
-def _compression(node: Node, value: Value, array: Array) -> Compression:
+def _coded(node: Node, value: Value, array: Array) -> CodedWeights:
     integers = volume(node, _integers(node, value, array).astype(np.int64))
     bits, input_bits = (_bits(v.type.dtype) for v in (value, node.inputs[0]))
-    return Compression(value, integers, is_depthwise(node), bits, input_bits)
+    return CodedWeights(value, integers, is_depthwise(node), bits, input_bits)
 
 
 def _bits(dtype: DType) -> int:
@@ -172,9 +186,7 @@ def _integers(node: Node, value: Value, array: Array) -> Array:
     return stored
 
 
-def compressed_size(
-    graph: Graph, bits: float = 8, density: float | Mapping[Value, float] = 1.0
-) -> float:
+def compressed_size(graph: Graph, bits: float = 8, density: Density = 1.0) -> float:
     """Bytes of the weights of convolutions, dense layers and cells, coded; biases are left out.
 
     Args:
@@ -182,10 +194,10 @@ def compressed_size(
         bits: the width of a quantized weight.
         density: the share of weights that are not pruned: of all, or of each constant.
     """
-    return float(sum(v.type.elements * coded_bytes(v, bits, density) for v in weights(graph)))
+    return float(sum(v.type.elements * bytes_per_weight(v, bits, density) for v in weights(graph)))
 
 
-def coded_bytes(value: Value, bits: float, density: Any) -> float:
+def bytes_per_weight(value: Value, bits: float, density: Density) -> float:
     """Bytes of one weight of a constant, by ``bits_per_weight``."""
     share = density[value] if isinstance(density, Mapping) else density
     return bits_per_weight(bits, share) / 8

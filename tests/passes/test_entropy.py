@@ -20,10 +20,11 @@ from irprune.ir.errors import InvalidType
 from irprune.ir.graph import Graph
 from irprune.ir.types import Array, DType, Quant
 from irprune.passes.analysis.entropy import (
-    Bound,
     Estimate,
+    LowerBound,
+    UpperBound,
     bits_per_weight,
-    compressions,
+    coded_weights,
     entropy,
     printed_bits_per_weight,
 )
@@ -141,23 +142,23 @@ def dense(array: Array, quant: Quant | None = None) -> Graph:
 
 def test_float_weights_are_counted_as_they_would_be_quantized() -> None:
     array = np.array([[-1.0, 0.0, 0.5], [1.0, 0.001, 0.0]], np.float32)
-    (found,) = compressions(dense(array))
+    (found,) = coded_weights(dense(array))
     assert found.integers.reshape(2, 3).tolist() == [[-127, 0, 64], [127, 0, 0]]
     assert (found.raw, found.density, found.bits) == (6, 0.5, 8)
-    assert found.printed == Bound(6 * (8 + 1) / 8)
-    assert found.mask_and_values == Bound(6 * (4 + 1) / 8)
+    assert found.printed == UpperBound(6 * (8 + 1) / 8)
+    assert found.mask_and_values == UpperBound(6 * (4 + 1) / 8)
     assert found.entropy.bytes == pytest.approx((6 * np.log2(6) - 3 * np.log2(3)) / 8)
 
 
 def test_weights_that_are_all_zero() -> None:
-    (found,) = compressions(dense(np.zeros((4, 9), np.float32)))
+    (found,) = coded_weights(dense(np.zeros((4, 9), np.float32)))
     assert (found.density, found.entropy.bytes, found.mask_and_values.bytes) == (0, 0, 0)
-    assert found.encoded is not None
+    assert found.estimated is not None
 
 
 def test_weights_that_are_not_finite() -> None:
     with pytest.raises(InvalidType, match="is not finite"):
-        compressions(dense(np.array([[np.inf, 1.0]], np.float32)))
+        coded_weights(dense(np.array([[np.inf, 1.0]], np.float32)))
 
 
 def test_the_zero_point_is_zero() -> None:
@@ -166,7 +167,7 @@ def test_the_zero_point_is_zero() -> None:
     x = builder.input("x", (1, 4), DType.I8, Quant((0.1,), (0,)))
     w = builder.constant("w", array, Quant((0.1,), (7,)))
     made = builder.add(ops.Dense(), x, w, quant=Quant((0.1,), (0,)))
-    (found,) = compressions(builder.finish([made]))
+    (found,) = coded_weights(builder.finish([made]))
     assert found.integers.tolist() == [[[[0, 0, 2, -2]]]]
     assert found.density == 0.5
 
@@ -174,8 +175,8 @@ def test_the_zero_point_is_zero() -> None:
 def test_kws_grows_when_it_is_encoded(shared: Path) -> None:
     """Its depthwise layers are filled up, and its weights are almost noise."""
     graph = deployed(irprune.load(shared / "models" / "kws_ref_model.tflite"))
-    found = compressions(graph)
-    encoded = Estimate.total(c.encoded for c in found if c.encoded is not None)
+    found = coded_weights(graph)
+    encoded = Estimate.total(c.estimated for c in found if c.estimated is not None)
     raw = sum(c.raw for c in found)
     assert raw == 22016
-    assert encoded.bytes > raw > Bound.total(c.entropy for c in found).bytes
+    assert encoded.bytes > raw > LowerBound.total(c.entropy for c in found).bytes

@@ -159,7 +159,7 @@ class Nets:
         bias = self.file.constant(np.zeros(16, np.int32), scale=[0.001] * 16)
         x = self.tensor(shape)
         self.inputs.append(x)
-        weights = []
+        weights: list[int] = []
         for _ in range(count):
             if not weights or not shared:
                 array = rng.integers(-127, 128, (16, 3, 3, 16)).astype(np.int8)

@@ -18,7 +18,7 @@ from irprune.backends.vela.compiler import read_report
 from irprune.backends.vela.worker import main as worker
 from irprune.frontends.tflite import read_tflite_file
 from irprune.ir.graph import Value
-from irprune.passes.analysis.entropy import Compression, compressions
+from irprune.passes.analysis.entropy import CodedWeights, coded_weights
 from irprune.passes.analysis.weight_coding import reads_part_kernels, stream_size, weight_stream
 from tests.backends.vela.nets import Nets
 
@@ -47,12 +47,12 @@ def without_the_smallest(data: bytes, share: float) -> bytes:
     return bytes(builder.Output())
 
 
-def optimised(data: bytes, folder: Path) -> tuple[Optimised, dict[Value, Compression]]:
+def optimised(data: bytes, folder: Path) -> tuple[Optimised, dict[Value, CodedWeights]]:
     """What Vela makes of a file, in this process; and the sizes of the file's tensors."""
     model = read_tflite_file(data, "model")
     (folder / "model.tflite").write_bytes(data)
     assert worker(folder, "ethos-u55-128", 0) == 0
-    found = {c.value: c for c in compressions(model.graph)}
+    found = {c.value: c for c in coded_weights(model.graph)}
     return read_report(folder, model, "ethos-u55-128", "", ()), found
 
 
@@ -68,15 +68,15 @@ def test_real_models(shared: Path, tmp_path: Path, name: str, sparsity: float) -
             continue
         found = sizes[layer.node.inputs[1]]
         alone = encoded(found)
-        assert found.encoded is not None
+        assert found.estimated is not None
         assert alone is not None
-        estimates.append(found.encoded.bytes)
+        estimates.append(found.estimated.bytes)
         taken.append(layer.weights.bytes)
         by_codec.append(alone.bytes)
         if layer.weights.bytes > 1024:
-            assert found.encoded.bytes == pytest.approx(layer.weights.bytes, rel=0.1)
+            assert found.estimated.bytes == pytest.approx(layer.weights.bytes, rel=0.1)
         if alone.bytes > 1024 and found.raw > 1024:
-            assert found.encoded.bytes == pytest.approx(alone.bytes, rel=0.1)
+            assert found.estimated.bytes == pytest.approx(alone.bytes, rel=0.1)
     assert len(taken) == len(sizes)
     assert sum(estimates) == pytest.approx(sum(taken), rel=0.05)
     assert sum(estimates) == pytest.approx(sum(by_codec), rel=0.05)
@@ -123,6 +123,6 @@ def test_a_layer_of_one_weight(tmp_path: Path, value: int) -> None:
     report, sizes = optimised(nets.finish(), tmp_path)
     (layer,) = report.layers
     found = sizes[layer.node.inputs[1]]
-    assert found.encoded is not None
-    assert found.encoded.bytes == pytest.approx(layer.weights.bytes, abs=16)
+    assert found.estimated is not None
+    assert found.estimated.bytes == pytest.approx(layer.weights.bytes, abs=16)
     assert (found.density, found.entropy.bytes) == (value / 7, 0)
