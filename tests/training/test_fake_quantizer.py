@@ -16,9 +16,10 @@ from irprune import zoo
 from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
 from irprune.backends.ranges import read_ranges, write_ranges
 from irprune.ir.errors import UsageError
+from irprune.ir.fixed_point import Multiplier
 from irprune.ir.plan import fingerprint
 from irprune.ir.types import Array, DType
-from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer
+from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer, rounded_first
 from irprune.training.gates import Gates
 from tests.tflite_files import Micro
 
@@ -139,22 +140,19 @@ def test_the_runtime_gives_the_numbers_that_training_saw(
 
 
 def test_layers_round_as_often_as_the_kernels_do() -> None:
-    """Thin layers one after another make much of what one of them rounds otherwise."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = [nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()]
-    for _ in range(4):
-        layers += [nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.BatchNorm2d(6), nn.ReLU()]
-        layers += [nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.ReLU()]
-    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(384, 4))
-    quantizer = trained(FakeQuantizer(module, IMAGE))
-    x = images(32, seed=99)
-    with torch.no_grad():
-        seen = quantizer(x).numpy()
-    file = compiled(quantizer)
-    found = results(file, x)
-    (end,) = file.model.graph.outputs
-    assert end.type.quant is not None
-    assert np.abs(found - seen).mean() < 0.5 * end.type.quant.scale[0]
+    """Sums in the fixed-point arithmetic of the kernels, for factors of all magnitudes."""
+    rng = np.random.default_rng(0)
+    factors = np.float32(2.0) ** rng.uniform(-9, -0.1, 64).astype(np.float32)
+    steps = rng.integers(-100, 100, (2000, 64)) + rng.uniform(-0.52, 0.52, (2000, 64))
+    sums = np.rint(steps / factors).astype(np.int64)
+    wanted = Multiplier.of(factors)(sums)
+    scale = 0.0625
+    made = torch.from_numpy(sums * factors.astype(np.float64) * scale).float()
+    first = rounded_first(made, torch.from_numpy(factors) * scale, scale)
+    found = torch.round(first / scale).numpy()
+    plain = torch.round(made / scale).numpy()
+    assert (found != wanted).mean() < 1e-4
+    assert (plain != wanted).mean() > 0.01
 
 
 @pytest.mark.parametrize(
