@@ -23,6 +23,11 @@ from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from irprune.passes.rewrite.quantize import quantize
 
 
+def is_exact(graph: Graph) -> bool:
+    """Whether ``packed_size`` knows the scales of a model: one that is quantized has them."""
+    return default_precision(deployed(graph)) is Precision.MODEL
+
+
 def packed_size(graph: Graph) -> Callable[[Plan], Bytes]:
     """What a model takes of flash under a plan: bytes of the file that is compiled compressed.
 
@@ -34,7 +39,7 @@ def packed_size(graph: Graph) -> Callable[[Plan], Bytes]:
         graph: the model, as it was read; calls take plans for it.
     """
     lowered = run(deployed(graph), lowering())
-    quantized = default_precision(deployed(graph)) is Precision.MODEL
+    quantized = is_exact(graph)
     sample = [_sample(value) for value in lowered.inputs]
     ranges = {} if quantized else {v.name: r for v, r in calibrate(lowered, [sample]).items()}
 

@@ -84,6 +84,7 @@ def prune(
     if sum(given is not None for given in (ratio, budget, plan)) != 1:
         raise UsageError("wants one of --ratio, --budget and --plan")
     from irprune.backends.pruned import expect_output, expect_plan, write_plan, write_pruned
+    from irprune.backends.sparse import write_sparse
     from irprune.frontends.load import load, load_packed
     from irprune.passes.analysis import salience as saliences
     from irprune.passes.one_shot import PruneOptions
@@ -112,9 +113,12 @@ def prune(
         decided = _decided(graph, ratio, budget, plan, options)
         smaller = apply_widths(apply_sparsity(graph, decided), decided)
         found = comparison(graph, smaller, decided, options.precision)
-        write_pruned(smaller, output, model, force=force)
-    if save_plan is not None:
-        write_plan(decided, save_plan)
+        if save_plan is not None:  # first, so that no model is written where the plan cannot be
+            write_plan(decided, save_plan)
+        if decided.kept:
+            write_pruned(smaller, output, model, force=force)
+        else:
+            write_sparse(graph, decided, output, model, force=force)
     if packed:
         say_unpacked(model, output)
     if json:

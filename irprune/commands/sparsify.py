@@ -41,8 +41,9 @@ def sparsify(
     if (sparsity is None) == (budget is None):
         raise UsageError("wants one of --sparsity and --budget")
     from irprune.backends.pruned import expect_output, expect_plan, write_plan
-    from irprune.backends.sparse import packed_size, write_sparse
+    from irprune.backends.sparse import is_exact, packed_size, write_sparse
     from irprune.frontends.load import load
+    from irprune.passes.analysis.entropy import Estimate, Exact
     from irprune.passes.one_shot_sparsity import plan_for_size, plan_for_sparsity
     from irprune.report.sparsified import print_sparsified, sparsified, sparsified_as_json
     from irprune.report.terminal import console, working
@@ -57,14 +58,14 @@ def sparsify(
         if bound is not None:
             size = packed_size(graph)
             plan = plan_for_size(graph, size, bound)
-            flash = size(plan)
+            flash = (Exact if is_exact(graph) else Estimate)(size(plan))
         else:
             assert sparsity is not None
             plan = plan_for_sparsity(graph, sparsity)
         found = sparsified(graph, plan, flash)
+        if save_plan is not None:  # first, so that no model is written where the plan cannot be
+            write_plan(plan, save_plan)
         write_sparse(graph, plan, output, model, force=force)
-    if save_plan is not None:
-        write_plan(plan, save_plan)
     if json:
         print(sparsified_as_json(found))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -33,11 +34,13 @@ class Pruned:
         name: the model's name.
         costs: by resource, what the model takes before and after.
         widths: the groups that lost channels.
+        masked: how many weights the plan's masks left out.
     """
 
     name: str
     costs: dict[str, tuple[int, int]]
     widths: tuple[Width, ...]
+    masked: int
 
 
 def comparison(before: Graph, after: Graph, plan: Plan, precision: Precision | None) -> Pruned:
@@ -50,7 +53,8 @@ def comparison(before: Graph, after: Graph, plan: Plan, precision: Precision | N
         for group in channels(before).free
         if group.name in plan.kept
     )
-    return Pruned(before.name, costs, widths)
+    masked = sum(int(np.sum(~mask.stays)) for mask in plan.masks.values())
+    return Pruned(before.name, costs, widths, masked)
 
 
 def comparison_as_json(found: Pruned) -> str:
@@ -65,6 +69,7 @@ def comparison_as_json(found: Pruned) -> str:
             {"name": width.group, "before": width.before, "after": width.after}
             for width in found.widths
         ],
+        "masked_weights": found.masked,
     }
     return json.dumps(document, indent=2)
 
@@ -85,6 +90,8 @@ def print_comparison(out: Console, found: Pruned) -> None:
     for width in found.widths:
         widths.add_row(plain(width.group), *_figures(width.before, width.after))
     print_titled(out, "channels that stay", widths)
+    if found.masked:
+        out.print(f"The plan's masks make {found.masked:,} weights zero.")
 
 
 def _table(first: str) -> Table:

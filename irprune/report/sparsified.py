@@ -13,7 +13,7 @@ from rich.table import Table
 from irprune.ir.graph import Graph, Value
 from irprune.ir.ops.quant import as_reals
 from irprune.ir.plan import Plan
-from irprune.ir.types import Bytes
+from irprune.passes.analysis.entropy import Estimate, Size
 from irprune.passes.one_shot_sparsity import left_whole, prunable
 from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from irprune.report.terminal import plain, print_titled
@@ -53,12 +53,13 @@ class Sparsified:
     Attributes:
         name: the model's name.
         tensors: the weights.
-        flash: bytes of the model's compiled, compressed file; None where nobody asked.
+        flash: the model's compiled, compressed file; None where nobody asked. An estimate for a
+            float model: its int8 form, with scales that other samples would make others.
     """
 
     name: str
     tensors: tuple[Sparse, ...]
-    flash: Bytes | None
+    flash: Size | None
 
     @property
     def sparsity(self) -> float:
@@ -66,7 +67,7 @@ class Sparsified:
         return sum(t.after for t in self.tensors) / sum(t.elements for t in self.tensors)
 
 
-def sparsified(graph: Graph, plan: Plan, flash: Bytes | None) -> Sparsified:
+def sparsified(graph: Graph, plan: Plan, flash: Size | None) -> Sparsified:
     """What a plan makes of a graph's weights."""
     after, left = apply_sparsity(graph, plan), left_whole(graph)
     tensors = tuple(
@@ -92,7 +93,9 @@ def sparsified_as_json(found: Sparsified) -> str:
     document: Mapping[str, object] = {
         "name": found.name,
         "sparsity": found.sparsity,
-        "flash": found.flash,
+        "flash": None
+        if found.flash is None
+        else {"bytes": found.flash.bytes, "kind": found.flash.kind},
         "tensors": [
             {
                 "name": tensor.name,
@@ -121,5 +124,8 @@ def print_sparsified(out: Console, found: Sparsified) -> None:
     print_titled(out, found.name, table)
     out.print(f"{100 * found.sparsity:.1f} % of these weights are zero.")
     if found.flash is not None:
-        out.print(f"Compiled with --compress prune, the model takes {found.flash:,} bytes.")
+        size = f"{found.flash.bytes:,} bytes"
+        if isinstance(found.flash, Estimate):
+            size = f"as int8, about {size}: scales are those of calibration samples"
+        out.print(f"Compiled with --compress prune, the model takes {size}.")
     out.print(ADVICE)
