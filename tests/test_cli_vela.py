@@ -109,6 +109,8 @@ def test_compressed_sizes(shared: Path) -> None:
     assert sizes["udc_eq4_printed"]["bytes"] > sizes["mask_and_values"]["bytes"]
     assert sizes["mask_and_values"]["bytes"] > sizes["entropy"]["bytes"]
     text = irprune("analyze", model, "--compressed").stdout
-    for words in ("weights compressed", "(upper bound)", "(lower bound)", "(estimate)", "(exact)", "is as large"):
+    told = ("weights compressed", "is as large", "Ethos-U55, U65")
+    for words in (*told, *(f"({kind})" for kind in kinds.values())):
         assert words in text
     refused(irprune("analyze", model, "--compressed", "--csv"), "exclude each other")
+    refused(irprune("analyze", model, "--compressed", "--as", "float32"), "weights of 8 bits")
