@@ -144,7 +144,7 @@ def of(*kinds: type[Op]) -> Callable[[Check], Check]:
 
 @of(ops.HardSwish)
 def is_hard_swish_of_bytes(graph: Graph, node: Node) -> bool:
-    """Hard swish is of 8 bits, and of other types Vela refuses the whole model."""
+    """Hard swish is of 8 bits, or Vela refuses the whole model."""
     return all(value.type.dtype in (DType.I8, DType.U8) for value in node.inputs)
 
 
@@ -205,7 +205,7 @@ def has_small_strides(graph: Graph, node: Node) -> bool:
 
 @of(ops.Conv2d)
 def strides_little_over_padding(graph: Graph, node: Node) -> bool:
-    """So are those of convolutions of what is padded by less than a kernel, or Vela gives up."""
+    """Strides over a Pad of less than a kernel are at most 3, or Vela refuses the whole model."""
     op = node.op
     assert isinstance(op, ops.Conv2d)
     return max(op.stride) <= 3 or not _takes_in_padding(graph, node)
@@ -233,7 +233,7 @@ def has_strides_of_two(graph: Graph, node: Node) -> bool:
 
 @of(ops.ConvTranspose2d)
 def makes_whole_images(graph: Graph, node: Node) -> bool:
-    """Images grow by their stride, and where nothing is cut off by what a kernel is longer."""
+    """Images grow as their stride, and by what a kernel is longer where nothing is cut off."""
     op = node.op
     assert isinstance(op, ops.ConvTranspose2d)
     is_cut = bool(np.any(op.padding))
