@@ -34,7 +34,7 @@ path = "{data}"
 epochs = 3
 learning_rate = 0.01
 [pruning]
-rate = 4.0
+rate = 6.0
 {pruning}
 [quantization]
 epochs = 1
@@ -82,7 +82,7 @@ test_samples = 1000
 TASKS["resnet18"] = TASKS["vgg16"].replace("zoo:vgg16", "zoo:resnet18")
 
 BUDGETS = {
-    "mnist": "sram=16KB flash=7KB macs=500k",
+    "mnist": "sram=16KB flash=9KB macs=700k",
     "cifar10": "sram=16KB flash=24KB macs=2M",
     "vgg16": "sram=52.2KB flash=309KB macs=22.38M",
     "resnet18": "sram=81.9KB flash=256KB macs=29.58M",
