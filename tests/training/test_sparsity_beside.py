@@ -16,9 +16,12 @@ import irprune
 from irprune.backends.compile import compile_tflite
 from irprune.budget import Budget
 from irprune.ir.errors import UsageError
+from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.analysis.deployment import weights
 from irprune.training.apply import apply_to_module
+from irprune.training.coded_size import estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.sparsity import SparsityLearner
 from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
@@ -84,6 +87,80 @@ def test_widths_learn_the_same_beside_sparsity_in_either_order() -> None:
         found.append((parts[0].multipliers, parts[1].sparsities))
     assert torch.equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("widths_first", [True, False])
+@pytest.mark.parametrize("cost", ["bytes", "parameters"])
+def test_budgets_are_those_of_the_channels_that_stay(cost: str, *, widths_first: bool) -> None:
+    """What comes out keeps them, and is not far below."""
+    model = net()
+    parts: dict[str, Any] = {}
+    fast = WidthOptions(every=2, rate=30.0)
+    bound = {"bytes": 600, "parameters": 0.3}[cost]
+
+    def add_widths() -> None:
+        parts["widths"] = WidthPruner(model, IMAGE, half(), batches(2, 1), options=fast)
+
+    def channels() -> Plan:
+        return parts["widths"].plan if "widths" in parts else Plan(fingerprint(graph))
+
+    graph = irprune.load(net(), IMAGE)
+    if widths_first:
+        add_widths()
+    goal: list[SparsityTerm] = [
+        BoundedBytes(Bytes(600)) if cost == "bytes" else BoundedCost(SparsityCost.PARAMETERS, 0.3)
+    ]
+    check = estimated_bytes if cost == "bytes" else None
+    options = SparsityOptions(rate=1e-4, start=0.2)
+    learner = SparsityLearner(model, IMAGE, goal, options=options, check=check, plan=channels)
+    if not widths_first:
+        add_widths()
+    train(model, learner, batches(30), also=parts["widths"])
+    parts["widths"].freeze()
+    assert parts["widths"].met
+    learner.freeze()
+    small = learner.finish()
+    after = irprune.load(small, IMAGE)
+    assert small.get_parameter("stem.0.weight").shape[0] < 16
+    stays, of = (
+        sum(f(after.constants[v]) for v in weights(after) if v.name != "depthwise.weight")
+        for f in (np.count_nonzero, np.size)
+    )
+    assert learner.sparsity == pytest.approx(1 - stays / of, abs=1e-6)
+    found = estimated_bytes(after) if cost == "bytes" else stays / of
+    assert 0.9 * bound < found <= bound
+    if cost == "bytes":
+        assert learner.coded_bytes == pytest.approx(found)
+
+
+def test_the_fixed_sparsity_is_that_of_the_channels_that_stay() -> None:
+    model = net()
+    widths = WidthPruner(
+        model, IMAGE, half(), batches(2, 1), options=WidthOptions(every=2, rate=30.0)
+    )
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5), plan=lambda: widths.plan)
+    train(model, learner, batches(20), also=widths)
+    small = learner.finish()
+    for path, sparsity in learner.sparsities.items():
+        weight = small.get_parameter(path)
+        assert weight.numel() < model.get_parameter(path).numel()
+        assert float((weight == 0).float().mean()) == pytest.approx(sparsity)
+        assert sparsity == pytest.approx(0.5, abs=0.5 / weight.numel() + 1e-3)
+
+
+def test_a_model_that_is_no_longer_run() -> None:
+    """As after ``WidthPruner.shrink``: the smaller module has no masks, which is said."""
+    model = net()
+    widths = WidthPruner(model, IMAGE, half(), batches(2, 1))
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5))
+    optimizer = train(model, learner, batches(2), also=widths)
+    small, optimizer = widths.shrink(optimizer)
+    with pytest.raises(UsageError, match="Net: the model has not been run in the last 5 steps"):
+        train(small, learner, batches(6), optimizer)
+    with pytest.raises(UsageError, match="a learner of its own"):
+        learner.finish()
+    model(*IMAGE)
+    learner.step()
 
 
 def test_pruned_weights_are_the_zero_of_integers() -> None:
@@ -184,6 +261,10 @@ def constant(value: float) -> Net:
         (constant(np.nan), FixedSparsity(0.5), {}, "body.0.weight: has weights that are not finit"),
         (net(), FixedSparsity(0.5), {"leave": ("*",)}, "Net: has no weights of convolutions or"),
         (net(), FixedSparsity(0.5), {"leave": ("stm.*",)}, r"no weights match 'stm\.\*'"),
+        (net(), FixedSparsity(0.5, margin=-0.1), {}, r"Net: margin -0\.1 is not a share"),
+        (net(), [MinimizedCost()], {"every": 0}, "Net: the check cannot be asked every 0 steps"),
+        (net(), [MinimizedCost()], {"rate": 0.0}, r"Net: rate 0\.0 is not a finite number above"),
+        (net(), [MinimizedCost()], {"momentum": 1.0}, r"Net: momentum 1\.0 is not a share"),
         (net(), [BoundedBytes(Bytes(9))], {}, "no thresholds meet the budget: coded weights"),
     ],
 )
