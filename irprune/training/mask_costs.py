@@ -41,6 +41,7 @@ class MaskCosts:
     Attributes:
         live: what is there of the layers.
         sizes: of the layers, by that, and corrected by the last check.
+        knows_widths: whether it is told what channels stay.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class MaskCosts:
         self._bounded = [t for t in terms if isinstance(t, BoundedCost | BoundedBytes)]
         self._check = check
         self._widths = widths
+        self.knows_widths = widths is not None
         self._kept = None if widths is None else widths()
         self.live = live_weights(traced, layers, self._kept)
         self.sizes: LayerSizes = self.live.sizes

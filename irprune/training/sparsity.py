@@ -32,7 +32,7 @@ from irprune.training.sparsity_terms import (
     SparsityTerm,
     total_loss,
 )
-from irprune.training.substitution import ParameterPlace, Substitution
+from irprune.training.substitution import ParameterPlace, Substitution, substitutions
 from irprune.training.thresholds import (
     gaussian_bound,
     gaussian_sparsity,
@@ -74,7 +74,7 @@ class SparsityLearner(Generic[M]):
     Works beside a ``WidthPruner`` and below a ``FakeQuantizer`` of the same module, whichever comes
     first; a pruned weight is exactly the zero of integers. With ``plan=lambda: pruner.plan`` all
     that is counted is of the channels that stay, and ``plan`` and ``finish`` have both; without it
-    a budget is that of the whole network. The module that ``WidthPruner.shrink`` or ``finish``
+    there can be no budget beside widths. The module that ``WidthPruner.shrink`` or ``finish``
     returns has no masks: it needs a new learner.
 
     Args:
@@ -171,11 +171,13 @@ class SparsityLearner(Generic[M]):
 
         Raises:
             UsageError: the loss or weights are no numbers, ``loss`` has not been asked for, the
-                model has not been run for some steps, or as ``freeze`` does for a check.
+                model has not been run for some steps, there is a budget beside widths that are not
+                known, or as ``freeze`` does for a check.
         """
         self._steps += 1
         self._idle += 1
         self._expect_run()
+        self._expect_channels()
         if self._frozen:
             return
         if self._terms:
@@ -189,8 +191,8 @@ class SparsityLearner(Generic[M]):
         """Let the weights that are zero now stay zero, and the others not become it, from now on.
 
         Where costs are bounded and above it, all thresholds are raised by one factor first, the
-        least that meets the budget; by the check, to a few thousandths of the weights. Ranges and
-        gaps of layers are not kept by this.
+        least that meets the budget; by a check to one of 2,000 weights. Ranges and gaps of layers
+        are not kept by this.
 
         Raises:
             UsageError: no factor meets the budget, or the check finds no number of bytes.
@@ -325,7 +327,9 @@ class SparsityLearner(Generic[M]):
         """Thresholds and masks for the weights as they are now."""
         magnitudes = [layer.weights.abs() for layer in self._layers]
         live = self._costs.live.of([layer.weights for layer in self._layers])
-        deviations = torch.stack([of_layer.std() for of_layer in live])
+        deviations = torch.stack(
+            [of_layer.std(correction=int(of_layer.numel() > 1)) for of_layer in live]
+        )
         self._expect_finite(deviations)
         if self._fixed and self._fixed.threshold is Threshold.SEARCHED:
             guesses = self._thresholds.tolist()
@@ -355,6 +359,16 @@ class SparsityLearner(Generic[M]):
             raise error.at(where) from None
         for term in self._terms:
             term.expect_possible(self._costs.sizes)
+
+    def _expect_channels(self) -> None:
+        others = [s for s in substitutions(self._model) if s is not self._substitution]
+        bounded = any(isinstance(term, BoundedCost | BoundedBytes) for term in self._terms)
+        if bounded and others and not self._costs.knows_widths:
+            raise UsageError(
+                "a budget beside widths is that of the channels that stay",
+                where=type(self._model).__name__,
+                hint="let the learner know them (plan=lambda: pruner.plan)",
+            )
 
     def _expect_run(self) -> None:
         if self._idle > _IDLE:

@@ -18,13 +18,14 @@ from irprune.budget import Budget
 from irprune.ir.errors import UsageError
 from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.channels import channels as find_channels
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.passes.analysis.deployment import weights
 from irprune.training.apply import apply_to_module
 from irprune.training.coded_size import estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.sparsity import SparsityLearner
-from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
+from irprune.training.sparsity_options import FixedSparsity, SparsityOptions, Threshold
 from irprune.training.sparsity_terms import (
     BoundedBytes,
     BoundedCost,
@@ -75,7 +76,7 @@ def test_widths_learn_the_same_beside_sparsity_in_either_order() -> None:
     for widths_first in (True, False):
         model = net()
         budget, fast = half(), WidthOptions(every=2, rate=5.0)
-        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
+        goal = [MinimizedCost()]
         parts: list[Any] = [None, None]
         for at in (0, 1) if widths_first else (1, 0):
             parts[at] = (
@@ -146,6 +147,63 @@ def test_the_fixed_sparsity_is_that_of_the_channels_that_stay() -> None:
         assert weight.numel() < model.get_parameter(path).numel()
         assert float((weight == 0).float().mean()) == pytest.approx(sparsity)
         assert sparsity == pytest.approx(0.5, abs=0.5 / weight.numel() + 1e-3)
+
+
+def test_a_budget_beside_widths_that_are_not_known() -> None:
+    model = net()
+    learner = SparsityLearner(model, IMAGE, [BoundedCost(SparsityCost.PARAMETERS, 0.3)])
+    train(model, learner, batches(1))
+    widths = WidthPruner(model, IMAGE, half(), batches(2, 1))
+    with pytest.raises(UsageError, match="Net: a budget beside widths is that of the channels"):
+        train(model, learner, batches(1))
+    widths.finish()
+    train(model, learner, batches(1))
+
+
+def test_both_go_on_from_their_states() -> None:
+    def begun() -> tuple[Net, WidthPruner[Net], SparsityLearner[Net]]:
+        model = net()
+        fast = WidthOptions(every=2, rate=10.0)
+        widths = WidthPruner(model, IMAGE, half(), batches(2, 1), options=fast)
+        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
+        options = replace(FAST, start=0.5)
+        return (
+            model,
+            widths,
+            SparsityLearner(model, IMAGE, goal, options=options, plan=lambda: widths.plan),
+        )
+
+    model, widths, learner = begun()
+    optimizer = train(model, learner, batches(11), also=widths)
+    assert widths.plan.kept
+    state = copy.deepcopy(
+        [part.state_dict() for part in (model, optimizer, widths, learner)],
+    )
+    train(model, learner, batches(11, 1), optimizer, also=widths)
+    resumed, narrower, second = begun()
+    again = torch.optim.SGD(resumed.parameters(), 0.05, momentum=0.9)
+    parts: tuple[Any, ...] = (resumed, again, narrower, second)
+    for part, of_part in zip(parts, state, strict=True):
+        part.load_state_dict(of_part)
+    train(resumed, second, batches(11, 1), again, also=narrower)
+    assert second.plan == learner.plan
+    assert second.sparsities == learner.sparsities
+    for path, tensor in model.state_dict().items():
+        assert torch.equal(resumed.state_dict()[path], tensor)
+
+
+def test_a_layer_of_which_one_weight_is_left() -> None:
+    """It stays."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)), torch.randn(1, 3)
+    graph = irprune.load(model, (x,))
+    (group,) = find_channels(graph).free
+    plan = Plan(fingerprint(graph), {group.name: (5,)})
+    goal = FixedSparsity(0.5, Threshold.GAUSSIAN)
+    small = SparsityLearner(model, (x,), goal, plan=lambda: plan).finish()
+    weight = small.get_parameter("2.weight")
+    assert torch.equal(weight, model.get_parameter("2.weight")[:, 5:6])
+    assert small.get_parameter("0.weight").shape == (1, 3)
 
 
 def test_a_model_that_is_no_longer_run() -> None:
