@@ -48,12 +48,10 @@ class Found:
     Attributes:
         sparse: those that lose weights.
         whole: the weights that stay whole, by their paths, and why.
-        elements: how many these are.
     """
 
     sparse: tuple[SparseLayer, ...]
     whole: Mapping[str, str]
-    elements: int
 
 
 def sparse_layers(
@@ -91,13 +89,12 @@ def sparse_layers(
         for path, share in _shares(numbers, owner):
             readers[path] = (*readers.get(path, ()), *nodes)
             macs[path] = macs.get(path, 0) + total * share
-    sparse, whole, kept = [], {}, 0
+    sparse, whole = [], {}
     for path, nodes in readers.items():
         place = ParameterPlace.of(module, path)
         reason = _reason(place, path, nodes, leave, depthwise=depthwise)
         if reason:
             whole[path] = reason
-            kept += traced.tensors[path].numel()
             continue
         places = (ParameterPlace.of(module, name) for name in _tied(traced, path))
         sparse.append(SparseLayer(path, tuple(places), round(macs[path])))
@@ -112,7 +109,7 @@ def sparse_layers(
                 "is read as weights in part alone", where=layer.path, hint="leave it whole"
             )
         _expect_magnitudes(layer)
-    return Found(tuple(sparse), whole, kept)
+    return Found(tuple(sparse), whole)
 
 
 def _owners(traced: Traced) -> tuple[Tensor, Sequence[str]]:

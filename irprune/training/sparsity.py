@@ -6,19 +6,15 @@ Sections and equations are of Retsinas et al., Weight Pruning via Adaptive Spars
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from irprune.ir.errors import UsageError
-from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan, fingerprint
-from irprune.passes.analysis.deployment import weights
-from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from irprune.training.apply import apply_to_module
-from irprune.training.masks import current_graph, masks_of
+from irprune.training.mask_costs import MaskCosts, SizeCheck
 from irprune.training.ranks import mean_of_ranks
 from irprune.training.replay import trace_without_hooks
 from irprune.training.sparse_layers import sparse_layers
@@ -33,11 +29,10 @@ from irprune.training.sparsity_options import (
 from irprune.training.sparsity_terms import (
     BoundedBytes,
     BoundedCost,
-    LayerSizes,
     SparsityTerm,
     total_loss,
 )
-from irprune.training.substitution import ParameterPlace, Substitution
+from irprune.training.substitution import ParameterPlace, Substitution, substitutions
 from irprune.training.thresholds import (
     gaussian_bound,
     gaussian_sparsity,
@@ -46,17 +41,14 @@ from irprune.training.thresholds import (
 )
 
 M = TypeVar("M", bound=nn.Module)
-SizeCheck = Callable[[Graph], float]
-"""The bytes that a graph's coded weights really take."""
-
 _ROUNDS = 20
-"""Bisections of the factor that thresholds are raised by."""
+"""Bisections of the sparsity that thresholds start from."""
 
-_HIGHEST = 2.0**20
-"""The factor at which no layer can lose another weight."""
+_STARTS = 6
+"""The times that it is corrected by the check."""
 
-_CHECKS = 10
-"""The times that a check may find more than the budget has, once thresholds are raised."""
+_IDLE = 5
+"""Steps without a forward pass after which the model is taken for no longer in use."""
 
 
 class SparsityLearner(Generic[M]):
@@ -80,8 +72,10 @@ class SparsityLearner(Generic[M]):
     scaled when ``step`` is called, as gradient scalers for float16 do.
 
     Works beside a ``WidthPruner`` and below a ``FakeQuantizer`` of the same module, whichever comes
-    first; a pruned weight is exactly the zero of integers. One plan for ``apply_to_module`` has
-    both: ``dataclasses.replace(pruner.plan, masks=learner.plan.masks)``.
+    first; a pruned weight is exactly the zero of integers. With ``plan=lambda: pruner.plan`` all
+    that is counted is of the channels that stay, and ``plan`` and ``finish`` have both; without it
+    there can be no budget beside widths. The module that ``WidthPruner.shrink`` or ``finish``
+    returns has no masks: it needs a new learner.
 
     Args:
         model: the module, trained as ever by its own optimizer, on the device where it stays.
@@ -91,14 +85,16 @@ class SparsityLearner(Generic[M]):
         check: the bytes that coded weights of a graph really take (``estimated_bytes``,
             ``encoded_bytes``). It is asked every few steps, and what is counted of compressed
             bytes is multiplied accordingly.
+        plan: the channels that stay now, of a ``WidthPruner`` of the same module whose state is
+            loaded before that of the learner.
 
     Attributes:
         whole: the weights that stay whole, by their paths, and why.
 
     Raises:
         UsageError: the module has no weights that can be made zero, those of a layer are all of
-            one magnitude or zero, the sparsity is not from 0 to less than 1, or no thresholds meet
-            the budget.
+            one magnitude or zero, the goal or an option makes no sense, no thresholds meet the
+            budget, or the check finds no number of bytes.
     """
 
     def __init__(
@@ -109,63 +105,56 @@ class SparsityLearner(Generic[M]):
         *,
         options: SparsityOptions = SparsityOptions(),
         check: SizeCheck | None = None,
+        plan: Callable[[], Plan] | None = None,
     ) -> None:
         self._model = model
         self._example_inputs = example_inputs
         self._options = options
-        self._check = check
         self._traced = trace_without_hooks(model, example_inputs)
         found = sparse_layers(model, self._traced, options.leave, depthwise=options.depthwise)
         self.whole: Mapping[str, str] = found.whole
         self._layers = found.sparse
         self._fixed = goal if isinstance(goal, FixedSparsity) else None
         self._terms = () if isinstance(goal, FixedSparsity) else tuple(goal)
-        like = self._layers[0].weights
-        like = like.to(torch.promote_types(like.dtype, torch.float32))
-        elements = like.new_tensor([layer.weights.numel() for layer in self._layers])
-        self._sizes = LayerSizes(
-            tuple(layer.path for layer in self._layers),
-            elements,
-            like.new_tensor([layer.macs for layer in self._layers]),
-            sum(v.type.elements for v in weights(self._traced.graph)) - int(elements.sum()),
-        )
-        self._expect_possible()
-        self._bounds = torch.full_like(elements, gaussian_bound(self._start()))
-        self._bounds.requires_grad_(self._fixed is None)
+        self._costs = MaskCosts(model, self._traced, self._layers, self._terms, check, plan)
+        self._expect_sensible()
+        elements = self._costs.sizes.elements
+        self._bounds = torch.zeros_like(elements)
         self._least = torch.full_like(elements, gaussian_bound(LEAST_SPARSITY))
-        self._most = like.new_tensor([gaussian_bound(1 - 1 / n) for n in elements.tolist()])
         self._velocity = torch.zeros_like(elements)
         self._thresholds = torch.zeros_like(elements)
         self._densities = torch.ones_like(elements)
         self._gone: list[Tensor] = []
-        self._steps = 0
+        self._steps = self._idle = 0
         self._frozen = self._asked = False
-        self._follow_weights()
-        self._measure()
+        self._costs.expect_reachable()
+        self._set_out()
+        self._bounds.requires_grad_(self._fixed is None)
         self._substitution = Substitution(model, self._pruned, first=True)
 
     @property
     def sparsity(self) -> float:
-        """The share of the weights of all sparse layers that is zero now."""
-        elements = self._sizes.elements
+        """The share of the weights of all sparse layers that is pruned, as of the last step.
+
+        Of channels that stay, where these are known; of layers left whole nothing is counted.
+        """
+        elements = self._costs.sizes.elements
         return 1 - float((elements * self._densities).sum() / elements.sum())
 
     @property
     def sparsities(self) -> Mapping[str, float]:
-        """The share of each layer's weights that is zero now, by the path of the weights."""
-        return dict(zip(self._sizes.paths, (1 - self._densities).tolist(), strict=True))
+        """The same of each layer, by the path of its weights."""
+        return dict(zip(self._costs.sizes.paths, (1 - self._densities).tolist(), strict=True))
 
     @property
     def coded_bytes(self) -> float:
         """Bytes of all coded weights, as counted and corrected by the last check."""
-        return float(self._sizes.coded_bytes(self._densities))
+        return float(self._costs.sizes.coded_bytes(self._densities))
 
     @property
     def plan(self) -> Plan:
-        """The weights that stay now."""
-        gone = {layer.path: gone for layer, gone in zip(self._layers, self._gone, strict=True)}
-        graph = self._traced.graph
-        return Plan(fingerprint(graph), masks=masks_of(self._traced, gone))
+        """The weights that stay now, and the channels where these are known."""
+        return self._costs.plan(self._gone)
 
     def loss(self) -> Tensor:
         """What is to be added to the task's loss, a scalar; 0 of a sparsity that is given."""
@@ -175,33 +164,42 @@ class SparsityLearner(Generic[M]):
         densities = 1 - gaussian_sparsity(self._bounds)
         if self._options.density is Density.COUNTED:
             densities = densities + (self._densities - densities).detach()
-        return total_loss(self._terms, self._sizes, densities)
+        return total_loss(self._terms, self._costs.sizes, densities)
 
     def step(self) -> None:
         """To be called after each step of the optimizer.
 
         Raises:
-            UsageError: the loss or weights are no numbers, or ``loss`` has not been asked for.
+            UsageError: the loss or weights are no numbers, ``loss`` has not been asked for, the
+                model has not been run for some steps, there is a budget beside widths that are not
+                known, or as ``freeze`` does for a check.
         """
         self._steps += 1
+        self._idle += 1
+        self._expect_run()
+        self._expect_channels()
         if self._frozen:
             return
         if self._terms:
             self._move_thresholds()
+        self._costs.follow_widths()
         self._follow_weights()
         if self._steps % self._options.every == 0:
-            self._measure()
+            self._costs.measure(self._gone)
 
     def freeze(self) -> None:
         """Let the weights that are zero now stay zero, and the others not become it, from now on.
 
         Where costs are bounded and above it, all thresholds are raised by one factor first, the
-        least that meets the budget.
+        least that meets the budget; by a check to one of 2,000 weights. Ranges and gaps of layers
+        are not kept by this.
 
         Raises:
-            UsageError: the check goes on finding more than the budget has.
+            UsageError: no factor meets the budget, or the check finds no number of bytes.
         """
-        self._meet_bounds()
+        if self._costs.follow_widths() and not self._frozen:
+            self._follow_weights()
+        self._take(self._costs.met(self._gone, self._thresholds))
         self._frozen = True
         self._bounds.requires_grad_(False)
 
@@ -212,8 +210,10 @@ class SparsityLearner(Generic[M]):
         model, with its masks frozen, and finish then.
 
         Raises:
-            UsageError: as ``freeze`` and ``apply_to_module`` do.
+            UsageError: as ``freeze`` and ``apply_to_module`` do, or the model has not been run for
+                some steps.
         """
+        self._expect_run()
         self.freeze()
         self._substitution.remove()
         return apply_to_module(self._model, self.plan, self._example_inputs)
@@ -222,12 +222,13 @@ class SparsityLearner(Generic[M]):
         """All that a learner of the same model needs to go on as this one would."""
         return {
             "graph": fingerprint(self._traced.graph),
-            "paths": self._sizes.paths,
+            "paths": self._costs.sizes.paths,
+            "goal": self._goal(),
             "bounds": self._bounds.detach().clone(),
             "velocity": self._velocity.clone(),
             "thresholds": self._thresholds.clone(),
             "gone": [gone.clone() for gone in self._gone],
-            "ratio": self._sizes.ratio,
+            "ratio": self._costs.sizes.ratio,
             "steps": self._steps,
             "frozen": self._frozen,
         }
@@ -236,20 +237,42 @@ class SparsityLearner(Generic[M]):
         """Go on from a state.
 
         Raises:
-            UsageError: it is of another model, or of other layers.
+            UsageError: it is of another model, of other layers, for another goal, or no state.
         """
         if state.get("graph") != fingerprint(self._traced.graph):
             raise UsageError("the state is of a learner of another model")
-        if tuple(state["paths"]) != self._sizes.paths:
+        lacking = [key for key in self.state_dict() if key not in state]
+        if lacking:
+            raise UsageError(f"the state lacks {', '.join(lacking)}", hint="give a state_dict()")
+        if tuple(state["paths"]) != self._costs.sizes.paths:
             raise UsageError("the state is of a learner of other layers", hint="leave the same")
+        if state["goal"] != self._goal():
+            raise UsageError(
+                "the state is of a learner with another goal", hint=f"it was {state['goal']}"
+            )
         like = self._thresholds
         self._bounds = state["bounds"].to(like).clone()
         self._velocity = state["velocity"].to(like).clone()
         self._thresholds = state["thresholds"].to(like).clone()
+        self._costs.follow_widths()
+        self._costs.correct(state["ratio"])
         self._take([gone.to(like.device) for gone in state["gone"]])
-        self._sizes = replace(self._sizes, ratio=state["ratio"])
         self._steps, self._frozen = state["steps"], state["frozen"]
         self._bounds.requires_grad_(self._fixed is None and not self._frozen)
+
+    def _goal(self) -> str:
+        return repr(self._fixed or self._terms)
+
+    def _set_out(self) -> None:
+        """Thresholds to start from, those that meet the budget by the check where there is one."""
+        before = None
+        for _ in range(_STARTS):
+            start = self._start()
+            self._prune(start)
+            if before is not None and abs(start - before) < LEAST_SPARSITY:
+                break
+            self._costs.measure(self._gone)
+            before = start
 
     def _start(self) -> float:
         """The sparsity that thresholds are for before training."""
@@ -262,12 +285,19 @@ class SparsityLearner(Generic[M]):
         low, high = LEAST_SPARSITY, 1 - LEAST_SPARSITY
         for _ in range(_ROUNDS):
             middle = (low + high) / 2
-            over = self._over(torch.full_like(self._sizes.elements, 1 - middle))
+            self._prune(middle)
+            over = self._costs.over(self._densities)
             low, high = (middle, high) if over else (low, middle)
         return high
 
+    def _prune(self, sparsity: float) -> None:
+        """By the thresholds for a sparsity of normally distributed weights."""
+        self._bounds.fill_(gaussian_bound(sparsity))
+        self._follow_weights()
+
     def _pruned(self) -> Iterator[tuple[ParameterPlace, Tensor]]:
         """What the module computes with."""
+        self._idle = 0
         bounds = self._bounds.unbind() if self._bounds.requires_grad else [None] * len(self._gone)
         for layer, gone, bound in zip(self._layers, self._gone, bounds, strict=True):
             for place in layer.places:
@@ -289,99 +319,69 @@ class SparsityLearner(Generic[M]):
         with torch.no_grad():
             self._velocity.mul_(options.momentum).add_(gradient)
             self._bounds -= options.rate * self._velocity
-            self._bounds.clamp_(self._least, self._most)
+            most = [gaussian_bound(1 - 1 / max(n, 2)) for n in self._costs.sizes.elements.tolist()]
+            self._bounds.clamp_(self._least, self._bounds.new_tensor(most))
         self._bounds.grad = None
 
     def _follow_weights(self) -> None:
         """Thresholds and masks for the weights as they are now."""
         magnitudes = [layer.weights.abs() for layer in self._layers]
-        deviations = torch.stack([layer.weights.std() for layer in self._layers])
+        live = self._costs.live.of([layer.weights for layer in self._layers])
+        deviations = torch.stack(
+            [of_layer.std(correction=int(of_layer.numel() > 1)) for of_layer in live]
+        )
         self._expect_finite(deviations)
         if self._fixed and self._fixed.threshold is Threshold.SEARCHED:
             guesses = self._thresholds.tolist()
             found = [
                 searched_threshold(of_layer, self._fixed.sparsity, self._fixed.margin, guess)
-                for of_layer, guess in zip(magnitudes, guesses, strict=True)
+                for of_layer, guess in zip(self._costs.live.of(magnitudes), guesses, strict=True)
             ]
             self._thresholds = torch.tensor(found, dtype=torch.float64).to(deviations)
         else:
             self._thresholds = self._bounds.detach() * deviations
-        self._take(self._below(magnitudes, 1.0))
-
-    def _below(self, magnitudes: Sequence[Tensor], factor: float) -> list[Tensor]:
-        """The weights below a multiple of their thresholds; the greatest of a layer stays."""
-        limits = (self._thresholds * factor).unbind()
-        pairs = zip(magnitudes, limits, strict=True)
-        return [of_layer < torch.minimum(limit, of_layer.max()) for of_layer, limit in pairs]
+        limits, greatest = self._thresholds.unbind(), self._costs.greatest(magnitudes)
+        triples = zip(magnitudes, limits, greatest, strict=True)
+        self._take([of < torch.minimum(limit, most) for of, limit, most in triples])
 
     def _take(self, gone: list[Tensor]) -> None:
-        self._gone = gone
-        self._densities = 1 - torch.stack([g.sum() for g in gone]) / self._sizes.elements
+        self._gone, self._densities = gone, self._costs.live.densities(gone)
 
-    def _meet_bounds(self) -> None:
-        """Raise thresholds until costs are within their bounds, by the check where there is one."""
-        self._measure()
-        for _ in range(_CHECKS):
-            if not self._over(self._densities):
-                return
-            self._raise_thresholds()
-            self._measure()
-        raise UsageError(
-            f"coded weights take {self.coded_bytes:,.0f} bytes, which no threshold helps",
-            where=type(self._model).__name__,
-            hint="give more bytes, or remove channels first (WidthPruner)",
-        )
-
-    def _raise_thresholds(self) -> None:
-        """By the least factor, the same for all, that meets the budget as it is counted."""
-        magnitudes = [layer.weights.abs() for layer in self._layers]
-        before = self._gone
-
-        def take(factor: float) -> bool:
-            below = self._below(magnitudes, factor)
-            self._take([a | b for a, b in zip(before, below, strict=True)])
-            return not self._over(self._densities)
-
-        low, high = 0.0, 2.0
-        while not take(high) and high < _HIGHEST:
-            low, high = high, 2 * high
-        for _ in range(_ROUNDS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if take(middle) else (middle, high)
-        take(high)
-        self._thresholds = self._thresholds * high
-        self._bounds = (self._bounds.detach() * high).requires_grad_(self._bounds.requires_grad)
-
-    def _over(self, densities: Tensor) -> bool:
-        """Whether a cost is beyond its bound."""
-        bounded = (t for t in self._terms if isinstance(t, BoundedCost | BoundedBytes))
-        return any(float(term.over(self._sizes, densities)) > 0 for term in bounded)
-
-    def _measure(self) -> None:
-        """Ask the check what coded weights really take."""
-        if self._check is None:
-            return
-        graph = apply_sparsity(current_graph(self._traced, self._model), self.plan)
-        counted = float(replace(self._sizes, ratio=1.0).coded_bytes(self._densities))
-        self._sizes = replace(self._sizes, ratio=self._check(graph) / counted)
-
-    def _expect_possible(self) -> None:
+    def _expect_sensible(self) -> None:
         where = type(self._model).__name__
-        if self._fixed and not 0 <= self._fixed.sparsity < 1:
-            what = f"sparsity {self._fixed.sparsity} is not a share from 0 to less than 1"
-            raise UsageError(what, where=where)
         if not self._fixed and not self._terms:
             raise UsageError("there is no goal", where=where, hint="give a sparsity, or terms")
-        if not 0 <= (self._options.start or 0) < 1:
-            what = f"start {self._options.start} is not a share from 0 to less than 1"
-            raise UsageError(what, where=where)
+        try:
+            self._options.expect_sensible()
+            if self._fixed:
+                self._fixed.expect_sensible()
+        except UsageError as error:
+            raise error.at(where) from None
         for term in self._terms:
-            term.expect_possible(self._sizes)
+            term.expect_possible(self._costs.sizes)
+
+    def _expect_channels(self) -> None:
+        others = [s for s in substitutions(self._model) if s is not self._substitution]
+        bounded = any(isinstance(term, BoundedCost | BoundedBytes) for term in self._terms)
+        if bounded and others and not self._costs.knows_widths:
+            raise UsageError(
+                "a budget beside widths is that of the channels that stay",
+                where=type(self._model).__name__,
+                hint="let the learner know them (plan=lambda: pruner.plan)",
+            )
+
+    def _expect_run(self) -> None:
+        if self._idle > _IDLE:
+            raise UsageError(
+                f"the model has not been run in the last {_IDLE} steps",
+                where=type(self._model).__name__,
+                hint="a module with fewer channels needs a learner of its own",
+            )
 
     def _expect_finite(self, tensor: Tensor) -> None:
         finite = torch.isfinite(tensor)
         if not bool(finite.all()):
-            path = self._sizes.paths[int((~finite).nonzero()[0])]
+            path = self._costs.sizes.paths[int((~finite).nonzero()[0])]
             raise UsageError(
                 f"the loss or the weights are no numbers at step {self._steps}",
                 where=path,

@@ -5,8 +5,11 @@ Sections and equations are of Retsinas et al., Weight Pruning via Adaptive Spars
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+
+from irprune.ir.errors import UsageError
 
 LEAST_SPARSITY = 0.01
 """Of a learned threshold, which is above 0; below, a mask takes more than it saves."""
@@ -47,6 +50,11 @@ class FixedSparsity:
     threshold: Threshold = Threshold.SEARCHED
     margin: float = 1e-3
 
+    def expect_sensible(self) -> None:
+        """Raise UsageError where no layer can be so sparse."""
+        _expect_share("sparsity", self.sparsity)
+        _expect_share("margin", self.margin)
+
 
 @dataclass(frozen=True)
 class SparsityOptions:
@@ -70,3 +78,18 @@ class SparsityOptions:
     momentum: float = 0.9
     density: Density = Density.COUNTED
     every: int = 100
+
+    def expect_sensible(self) -> None:
+        """Raise UsageError where a number is none that can be learned with."""
+        if self.start is not None:
+            _expect_share("start", self.start)
+        _expect_share("momentum", self.momentum)
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"rate {self.rate} is not a finite number above 0")
+        if self.every < 1:
+            raise UsageError(f"the check cannot be asked every {self.every} steps")
+
+
+def _expect_share(name: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise UsageError(f"{name} {share} is not a share from 0 to less than 1")

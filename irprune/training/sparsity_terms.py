@@ -17,6 +17,7 @@ from torch import Tensor
 
 from irprune.ir.errors import UsageError
 from irprune.ir.types import Bytes
+from irprune.training.sparsity_options import LEAST_SPARSITY
 
 BITS = 8
 """Of a weight that is not coded."""
@@ -151,11 +152,14 @@ class BoundedCost:
     penalty: Penalty = Penalty.SQUARED
 
     def expect_possible(self, layers: LayerSizes) -> None:
-        """Raise UsageError where no densities of these layers keep the bound."""
+        """Raise UsageError where the term makes no sense for these layers."""
         _expect_strength(self.strength)
         if not 0 < self.bound <= 1:
             raise UsageError(f"bound {self.bound} is not a share above 0 and at most 1")
-        least = float(layers.share(self.cost, 1 / layers.elements))
+
+    def expect_kept(self, layers: LayerSizes, densities: Tensor) -> None:
+        """Raise UsageError where the least densities that there are do not keep the bound."""
+        least = float(layers.share(self.cost, densities))
         if least > self.bound:
             raise UsageError(
                 f"no thresholds meet the budget: {self.cost.value} can fall to {least:.4f} of "
@@ -186,11 +190,14 @@ class BoundedBytes:
     penalty: Penalty = Penalty.SQUARED
 
     def expect_possible(self, layers: LayerSizes) -> None:
-        """Raise UsageError where no densities of these layers keep the bound."""
+        """Raise UsageError where the term makes no sense for these layers."""
         _expect_strength(self.strength)
         if self.bound <= 0:
             raise UsageError(f"bound {self.bound} is no number of bytes above 0")
-        least = math.ceil(float(layers.coded_bytes(1 / layers.elements)))
+
+    def expect_kept(self, layers: LayerSizes, densities: Tensor) -> None:
+        """Raise UsageError where the least densities that there are do not keep the bound."""
+        least = math.ceil(float(layers.coded_bytes(densities)))
         if least > self.bound:
             raise UsageError(
                 f"no thresholds meet the budget: coded weights can fall to {least:,} bytes at the "
@@ -211,6 +218,9 @@ class BoundedBytes:
 class LayerRange:
     """Layers whose sparsity is to be in a range (section 3.4.4).
 
+    A wish that is weighed against the other terms, not kept to the letter: where ``freeze`` raises
+    thresholds for a budget, those of these layers are raised, too.
+
     Attributes:
         layers: a pattern of paths of weights, such as ``stem.*``.
         least: the least sparsity.
@@ -227,6 +237,13 @@ class LayerRange:
         """Raise UsageError where there are no such layers, or no such sparsities."""
         _expect_strength(self.strength)
         _expect_ordered(self.least, self.most)
+        if self.least == 1:
+            raise UsageError("no layer can lose all of its weights", hint="least below 1")
+        if self.most < LEAST_SPARSITY:
+            raise UsageError(
+                f"learned sparsity is {LEAST_SPARSITY} at the least, not {self.most}",
+                hint="leave the layer whole (SparsityOptions.leave)",
+            )
         layers.matching(self.layers)
 
     def loss(self, layers: LayerSizes, densities: Tensor) -> Tensor:
@@ -239,6 +256,8 @@ class LayerRange:
 @dataclass(frozen=True)
 class LayerGap:
     """Layers that are to be either dense or very sparse, with nothing between (section 3.4.4).
+
+    A wish that is weighed against the other terms, not kept to the letter, as ``LayerRange`` is.
 
     Attributes:
         layers: a pattern of paths of weights, ``*`` for all.

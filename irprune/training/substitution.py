@@ -91,3 +91,9 @@ class Substitution:
         while self._held:
             place, tensor = self._held.pop()
             place.put(tensor)
+
+
+def substitutions(module: nn.Module) -> list[Substitution]:
+    """All of those of a module, in the order in which they come."""
+    owners = (getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values())
+    return [owner for owner in owners if isinstance(owner, Substitution)]

@@ -51,17 +51,24 @@ def searched_threshold(
     """
     count = magnitudes.numel()
     wanted, near = sparsity * count, max(margin * count, 0.5)
-    low, high = 0.0, float(magnitudes.max())
-    best, best_error = 0.0, wanted
-    threshold = guess if low < guess < high else (low + high) / 2
-    while low < threshold < high:
-        below = int((magnitudes < threshold).sum())
+    best, best_error, below_all = 0.0, wanted, 0
+    between, threshold = magnitudes, magnitudes.new_tensor(guess)
+    least, most = torch.aminmax(between)
+    while bool(least < most):
+        if not bool((least < threshold) & (threshold <= most)):
+            middle = (least + most) / 2
+            threshold = middle if bool(least < middle) else most
+        under = between < threshold
+        below = below_all + int(under.sum())
         if abs(below - wanted) < best_error:
-            best, best_error = threshold, abs(below - wanted)
+            best, best_error = float(threshold), abs(below - wanted)
         if best_error <= near:
             break
-        low, high = (threshold, high) if below < wanted else (low, threshold)
-        threshold = (low + high) / 2
+        if below < wanted:
+            below_all, between = below, between[~under]
+        else:
+            between = between[under]
+        least, most = torch.aminmax(between)
     return best
 
 

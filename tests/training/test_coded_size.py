@@ -8,8 +8,11 @@ import torch
 import irprune
 from irprune import zoo
 from irprune.backends.vela.codec import encoded
+from irprune.ir.types import Bytes
 from irprune.passes.analysis.entropy import coded_weights
 from irprune.training.coded_size import encoded_bytes, estimated_bytes
+from irprune.training.sparsity_terms import BoundedBytes
+from tests.sparse_nets import IMAGE, batches, learned
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.8])
@@ -28,3 +31,15 @@ def test_bytes_are_those_of_the_compiled_model(sparsity: float) -> None:
     assert encoded_bytes(graph) == pytest.approx(exact, rel=1e-3)
     assert estimated_bytes(graph) == pytest.approx(estimate, rel=1e-3)
     assert estimate == pytest.approx(exact, rel=0.05)
+
+
+def test_a_budget_of_what_vela_encodes_is_met() -> None:
+    """By the compiled model, whose scales are those of other samples."""
+    bound = Bytes(1500)
+    learner = learned([BoundedBytes(bound)], 10, check=encoded_bytes)[1]
+    sparse = learner.finish().eval()
+    samples = [[x[:1].numpy()] for x, _ in batches(4, 1)]
+    file = irprune.compile_tflite(irprune.load(sparse, IMAGE), samples).model.graph
+    exact = sum(size.bytes for size in map(encoded, coded_weights(file)) if size)
+    assert 0.95 * bound < exact <= bound
+    assert learner.coded_bytes == pytest.approx(exact)

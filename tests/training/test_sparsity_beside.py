@@ -16,12 +16,16 @@ import irprune
 from irprune.backends.compile import compile_tflite
 from irprune.budget import Budget
 from irprune.ir.errors import UsageError
+from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Bytes, Macs
+from irprune.passes.analysis.channels import channels as find_channels
 from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.analysis.deployment import weights
 from irprune.training.apply import apply_to_module
+from irprune.training.coded_size import estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.sparsity import SparsityLearner
-from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
+from irprune.training.sparsity_options import FixedSparsity, SparsityOptions, Threshold
 from irprune.training.sparsity_terms import (
     BoundedBytes,
     BoundedCost,
@@ -72,7 +76,7 @@ def test_widths_learn_the_same_beside_sparsity_in_either_order() -> None:
     for widths_first in (True, False):
         model = net()
         budget, fast = half(), WidthOptions(every=2, rate=5.0)
-        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
+        goal = [MinimizedCost()]
         parts: list[Any] = [None, None]
         for at in (0, 1) if widths_first else (1, 0):
             parts[at] = (
@@ -84,6 +88,137 @@ def test_widths_learn_the_same_beside_sparsity_in_either_order() -> None:
         found.append((parts[0].multipliers, parts[1].sparsities))
     assert torch.equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("widths_first", [True, False])
+@pytest.mark.parametrize("cost", ["bytes", "parameters"])
+def test_budgets_are_those_of_the_channels_that_stay(cost: str, *, widths_first: bool) -> None:
+    """What comes out keeps them, and is not far below."""
+    model = net()
+    parts: dict[str, Any] = {}
+    fast = WidthOptions(every=2, rate=30.0)
+    bound = {"bytes": 600, "parameters": 0.3}[cost]
+
+    def add_widths() -> None:
+        parts["widths"] = WidthPruner(model, IMAGE, half(), batches(2, 1), options=fast)
+
+    def channels() -> Plan:
+        return parts["widths"].plan if "widths" in parts else Plan(fingerprint(graph))
+
+    graph = irprune.load(net(), IMAGE)
+    if widths_first:
+        add_widths()
+    goal: list[SparsityTerm] = [
+        BoundedBytes(Bytes(600)) if cost == "bytes" else BoundedCost(SparsityCost.PARAMETERS, 0.3)
+    ]
+    check = estimated_bytes if cost == "bytes" else None
+    options = SparsityOptions(rate=1e-4, start=0.2)
+    learner = SparsityLearner(model, IMAGE, goal, options=options, check=check, plan=channels)
+    if not widths_first:
+        add_widths()
+    train(model, learner, batches(30), also=parts["widths"])
+    parts["widths"].freeze()
+    assert parts["widths"].met
+    learner.freeze()
+    small = learner.finish()
+    after = irprune.load(small, IMAGE)
+    assert small.get_parameter("stem.0.weight").shape[0] < 16
+    stays, of = (
+        sum(f(after.constants[v]) for v in weights(after) if v.name != "depthwise.weight")
+        for f in (np.count_nonzero, np.size)
+    )
+    assert learner.sparsity == pytest.approx(1 - stays / of, abs=1e-6)
+    found = estimated_bytes(after) if cost == "bytes" else stays / of
+    assert 0.9 * bound < found <= bound
+    if cost == "bytes":
+        assert learner.coded_bytes == pytest.approx(found)
+
+
+def test_the_fixed_sparsity_is_that_of_the_channels_that_stay() -> None:
+    model = net()
+    widths = WidthPruner(
+        model, IMAGE, half(), batches(2, 1), options=WidthOptions(every=2, rate=30.0)
+    )
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5), plan=lambda: widths.plan)
+    train(model, learner, batches(20), also=widths)
+    small = learner.finish()
+    for path, sparsity in learner.sparsities.items():
+        weight = small.get_parameter(path)
+        assert weight.numel() < model.get_parameter(path).numel()
+        assert float((weight == 0).float().mean()) == pytest.approx(sparsity)
+        assert sparsity == pytest.approx(0.5, abs=0.5 / weight.numel() + 1e-3)
+
+
+def test_a_budget_beside_widths_that_are_not_known() -> None:
+    model = net()
+    learner = SparsityLearner(model, IMAGE, [BoundedCost(SparsityCost.PARAMETERS, 0.3)])
+    train(model, learner, batches(1))
+    widths = WidthPruner(model, IMAGE, half(), batches(2, 1))
+    with pytest.raises(UsageError, match="Net: a budget beside widths is that of the channels"):
+        train(model, learner, batches(1))
+    widths.finish()
+    train(model, learner, batches(1))
+
+
+def test_both_go_on_from_their_states() -> None:
+    def begun() -> tuple[Net, WidthPruner[Net], SparsityLearner[Net]]:
+        model = net()
+        fast = WidthOptions(every=2, rate=10.0)
+        widths = WidthPruner(model, IMAGE, half(), batches(2, 1), options=fast)
+        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
+        options = replace(FAST, start=0.5)
+        return (
+            model,
+            widths,
+            SparsityLearner(model, IMAGE, goal, options=options, plan=lambda: widths.plan),
+        )
+
+    model, widths, learner = begun()
+    optimizer = train(model, learner, batches(11), also=widths)
+    assert widths.plan.kept
+    state = copy.deepcopy(
+        [part.state_dict() for part in (model, optimizer, widths, learner)],
+    )
+    train(model, learner, batches(11, 1), optimizer, also=widths)
+    resumed, narrower, second = begun()
+    again = torch.optim.SGD(resumed.parameters(), 0.05, momentum=0.9)
+    parts: tuple[Any, ...] = (resumed, again, narrower, second)
+    for part, of_part in zip(parts, state, strict=True):
+        part.load_state_dict(of_part)
+    train(resumed, second, batches(11, 1), again, also=narrower)
+    assert second.plan == learner.plan
+    assert second.sparsities == learner.sparsities
+    for path, tensor in model.state_dict().items():
+        assert torch.equal(resumed.state_dict()[path], tensor)
+
+
+def test_a_layer_of_which_one_weight_is_left() -> None:
+    """It stays."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)), torch.randn(1, 3)
+    graph = irprune.load(model, (x,))
+    (group,) = find_channels(graph).free
+    plan = Plan(fingerprint(graph), {group.name: (5,)})
+    goal = FixedSparsity(0.5, Threshold.GAUSSIAN)
+    small = SparsityLearner(model, (x,), goal, plan=lambda: plan).finish()
+    weight = small.get_parameter("2.weight")
+    assert torch.equal(weight, model.get_parameter("2.weight")[:, 5:6])
+    assert small.get_parameter("0.weight").shape == (1, 3)
+
+
+def test_a_model_that_is_no_longer_run() -> None:
+    """As after ``WidthPruner.shrink``: the smaller module has no masks, which is said."""
+    model = net()
+    widths = WidthPruner(model, IMAGE, half(), batches(2, 1))
+    learner = SparsityLearner(model, IMAGE, FixedSparsity(0.5))
+    optimizer = train(model, learner, batches(2), also=widths)
+    small, optimizer = widths.shrink(optimizer)
+    with pytest.raises(UsageError, match="Net: the model has not been run in the last 5 steps"):
+        train(small, learner, batches(6), optimizer)
+    with pytest.raises(UsageError, match="a learner of its own"):
+        learner.finish()
+    model(*IMAGE)
+    learner.step()
 
 
 def test_pruned_weights_are_the_zero_of_integers() -> None:
@@ -184,6 +319,10 @@ def constant(value: float) -> Net:
         (constant(np.nan), FixedSparsity(0.5), {}, "body.0.weight: has weights that are not finit"),
         (net(), FixedSparsity(0.5), {"leave": ("*",)}, "Net: has no weights of convolutions or"),
         (net(), FixedSparsity(0.5), {"leave": ("stm.*",)}, r"no weights match 'stm\.\*'"),
+        (net(), FixedSparsity(0.5, margin=-0.1), {}, r"Net: margin -0\.1 is not a share"),
+        (net(), [MinimizedCost()], {"every": 0}, "Net: the check cannot be asked every 0 steps"),
+        (net(), [MinimizedCost()], {"rate": 0.0}, r"Net: rate 0\.0 is not a finite number above"),
+        (net(), [MinimizedCost()], {"momentum": 1.0}, r"Net: momentum 1\.0 is not a share"),
         (net(), [BoundedBytes(Bytes(9))], {}, "no thresholds meet the budget: coded weights"),
     ],
 )

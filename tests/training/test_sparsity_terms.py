@@ -124,15 +124,29 @@ def test_ranges_and_gaps() -> None:
         (BoundedCost(SparsityCost.MACS, 0.0), "bound 0.0 is not a share"),
         (BoundedCost(SparsityCost.MACS, 1.01), "bound 1.01 is not a share"),
         (BoundedCost(SparsityCost.MACS, math.nan), "bound nan is not a share"),
-        (BoundedCost(SparsityCost.PARAMETERS, 0.001), r"parameters can fall to 0\.0030"),
         (BoundedBytes(Bytes(0)), "bound 0 is no number of bytes above 0"),
-        (BoundedBytes(Bytes(3)), "coded weights can fall to 7 bytes at the least, not to 3"),
         (MinimizedCost(strength=0), "strength 0 is not a finite number above 0"),
         (LayerRange("stem.*"), r"no layer matches 'stem.\*' \(there are layer.0"),
         (LayerRange("*", 0.5, 0.4), "are not shares, the lesser one first"),
+        (LayerRange("*", least=1.0), "no layer can lose all of its weights"),
+        (LayerRange("*", most=0.005), r"learned sparsity is 0\.01 at the least, not 0\.005"),
         (LayerGap("*", -0.1, 0.4), "are not shares"),
     ],
 )
 def test_what_makes_no_sense(term: SparsityTerm, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         term.expect_possible(THREE)
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        (BoundedCost(SparsityCost.PARAMETERS, 0.001), r"parameters can fall to 0\.0030"),
+        (BoundedBytes(Bytes(3)), "coded weights can fall to 7 bytes at the least, not to 3"),
+    ],
+)
+def test_what_no_densities_keep(term: BoundedCost | BoundedBytes, said: str) -> None:
+    """With one weight in each layer, which is the least."""
+    term.expect_possible(THREE)
+    with pytest.raises(UsageError, match=said):
+        term.expect_kept(THREE, 1 / THREE.elements)

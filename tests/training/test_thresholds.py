@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from irprune.training.thresholds import (
     gaussian_bound,
@@ -71,6 +72,26 @@ def test_searching_comes_as_near_as_sorting(
     if min(abs(count - wanted) for count in reachable) <= near:
         assert error <= near
     assert sum(x < found for x in numbers) < len(numbers)
+
+
+def test_equal_magnitudes_are_searched_no_longer_than_they_differ() -> None:
+    """Two values have three counts below them, whatever share is asked for."""
+    asked = []
+
+    class Counted(TorchFunctionMode):
+        """Notes what magnitudes are compared with."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func in (Tensor.lt, Tensor.__lt__) and args[0].ndim:
+                asked.append(args[1])
+            return func(*args, **(kwargs or {}))
+
+    magnitudes = torch.tensor([1.0] * 60 + [2.0] * 40)
+    with Counted():
+        assert 1 < searched_threshold(magnitudes, 0.5, 1e-3) <= 2
+    assert 1 <= len(asked) <= 3
 
 
 def test_a_good_guess_is_taken() -> None:

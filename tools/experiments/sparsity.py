@@ -105,7 +105,7 @@ def main() -> None:
     if given.run:
         name, seed = given.run[0], int(given.run[1])
         make = trained if given.task == "table" else compared
-        write(make(name, seed, given), result(given.out, given.task, name, seed))
+        write(make(name, seed, given), result(given, name, seed))
         return
     given.out.mkdir(parents=True, exist_ok=True)
     names = list(METHODS) if given.task == "table" else [str(s) for s in UNIFORM]
@@ -118,7 +118,7 @@ def main() -> None:
 
 def start(given: argparse.Namespace, name: str, seed: int) -> None:
     """One run in a process of its own, unless it has been done."""
-    if result(given.out, given.task, name, seed).exists():
+    if result(given, name, seed).exists():
         return
     began = time.time()
     command = [sys.executable, *sys.argv, "--run", name, str(seed)]
@@ -133,8 +133,10 @@ def start(given: argparse.Namespace, name: str, seed: int) -> None:
     print(f"{given.task}, {name}, seed {seed}: {said}", file=sys.stderr, flush=True)
 
 
-def result(out: Path, task: str, name: str, seed: int) -> Path:
-    return out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+def result(given: argparse.Namespace, name: str, seed: int) -> Path:
+    """Runs of other lengths, or tested on other images, have other names."""
+    of = f"{given.task}-{name.replace(', ', '-').replace(' ', '-')}"
+    return Path(given.out, f"{of}-{given.steps}-steps-{given.test}-tested-{seed}.json")
 
 
 def write(found: dict[str, Any], path: Path) -> None:
@@ -288,7 +290,7 @@ def int8_accuracy(file: bytes, samples: Samples) -> float:
 
 
 def results(given: argparse.Namespace, name: str) -> list[dict[str, Any]]:
-    paths = [result(given.out, given.task, name, seed) for seed in range(given.seeds)]
+    paths = [result(given, name, seed) for seed in range(given.seeds)]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
