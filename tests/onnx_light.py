@@ -10,6 +10,9 @@ from onnx import numpy_helper
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
 
+QUICK = [path for path in LIGHT if path.stem not in ("light_vgg19", "light_zfnet512")]
+"""Those to run whole: the two have the operators of AlexNet, and a billion more multiplications."""
+
 
 def with_random_weights(path: Path, rng: np.random.Generator) -> onnx.ModelProto:
     """The model, each ConstantOfShape replaced by weights that keep the signal's scale."""

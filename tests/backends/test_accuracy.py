@@ -69,7 +69,7 @@ def test_int8_loses_little(shared: Path, build: type[nn.Module]) -> None:
     torch.manual_seed(0)
     x, y = images(shared, "train", 12_000)
     module = trained(build(), x, y)
-    seen, labels = images(shared, "test", 4_000)
+    seen, labels = images(shared, "test", 2_000)
     with torch.no_grad():
         right = float((module(seen).argmax(1) == labels).float().mean())
     graph = irprune.load(module, (seen[:1],))

@@ -26,7 +26,7 @@ from irprune.ir.op import OPS
 from irprune.ir.types import Array
 from irprune.passes.rewrite.placing import last_channels
 from tests.exporting import exported, make_distinct
-from tests.onnx_light import LIGHT, with_random_weights
+from tests.onnx_light import QUICK, with_random_weights
 from tests.rewrites import kinds, random_inputs
 from tests.strategies import OF_REALS, STAIRCASES, graphs
 from tests.tflite_files import Micro
@@ -139,7 +139,7 @@ def assert_litert_agrees(model: TFLiteModel, data: bytes) -> None:
         np.testing.assert_array_equal(found, wanted[node.output], str(node))
 
 
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
 def test_the_light_models(path: Path) -> None:
     """Local response normalization is computed on reals, and said to be."""
     model = with_random_weights(path, np.random.default_rng(0))

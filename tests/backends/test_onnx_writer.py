@@ -23,7 +23,7 @@ from irprune.ir.graph import Graph
 from irprune.ir.op import OPS, Op
 from irprune.ir.types import DType, Shape
 from tests.exporting import exported, make_distinct
-from tests.onnx_light import LIGHT, with_random_weights
+from tests.onnx_light import QUICK, with_random_weights
 from tests.rewrites import interface, random_inputs
 from tests.strategies import STAIRCASES, graphs
 from tests.written_onnx import assert_close, assert_written, run_onnx
@@ -90,7 +90,7 @@ def test_the_zoo(name: str, tmp_path: Path) -> None:
     assert_costs_the_same(again, graph)
 
 
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
 def test_the_light_models(path: Path, tmp_path: Path) -> None:
     """Whatever the graph says under a name, the file says under that name."""
     rng = np.random.default_rng(0)
