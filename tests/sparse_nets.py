@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from irprune.training.sparsity import SparsityLearner
 from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
 from irprune.training.sparsity_terms import SparsityTerm
+from tests.stripes import batches
 
 IMAGE = (torch.zeros(1, 1, 8, 8),)
 FAST = SparsityOptions(rate=0.02)
@@ -42,19 +43,6 @@ class Net(nn.Module):
 def net() -> Net:
     torch.manual_seed(0)
     return Net()
-
-
-def batches(count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """Images of three classes: stripes along either side, or none, under noise."""
-    generator = torch.Generator().manual_seed(seed)
-    wave = torch.tensor([1.0, -1.0] * 4)
-    kinds = torch.stack([wave[:, None].expand(8, 8), wave[None].expand(8, 8), torch.zeros(8, 8)])
-    found = []
-    for _ in range(count):
-        y = torch.randint(0, 3, (16,), generator=generator)
-        noise = 0.5 * torch.randn(16, 1, 8, 8, generator=generator)
-        found.append((kinds[y][:, None] + noise, y))
-    return found
 
 
 def train(

@@ -12,7 +12,8 @@ from irprune.ir.types import Bytes
 from irprune.passes.analysis.entropy import coded_weights
 from irprune.training.coded_size import encoded_bytes, estimated_bytes
 from irprune.training.sparsity_terms import BoundedBytes
-from tests.sparse_nets import IMAGE, batches, learned
+from tests.sparse_nets import IMAGE, learned
+from tests.stripes import batches
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.8])

@@ -18,42 +18,13 @@ import torch
 from irprune.budget import Budget
 from irprune.frontends.tflite import read_tflite_file
 from irprune.ir.errors import IrpruneError, UsageError
-from irprune.training.config import TrainConfig, parse_config, read_config
+from irprune.training.config import TrainConfig
 from irprune.training.history import Row, Stage
 from irprune.training.loop import Loop
 from irprune.training.outcome import Outcome, write_outcome
-from irprune.training.state import read_state, write_state
 from tests.processes import ROOT
 from tests.tflm import tflm
-
-BUDGET = "sram=1700 flash=6500 macs=40k"
-SETTINGS: dict[str, Any] = {
-    "model": "zoo:ds_cnn?input=1x8x8&classes=10&widths=16-24-24",
-    "budget": BUDGET,
-    "data": {"source": "digits"},
-    "training": {"epochs": 9, "batch": 64, "learning_rate": 0.02, "checkpoint_every": 7},
-    "pruning": {"every": 4, "rate": 4.0},
-    "quantization": {"epochs": 2, "start": 4},
-}
-
-
-CONFIG = """
-model = "zoo:ds_cnn?input=1x8x8&classes=10&widths=16-24-24"
-budget = "sram=1700 flash=6500 macs=40k"
-data.source = "digits"
-training = {epochs = 9, batch = 64, learning_rate = 0.02, checkpoint_every = 7}
-pruning = {every = 4, rate = 4.0}
-quantization = {epochs = 2, start = 4}
-"""
-"""The same, as a file."""
-
-
-def config(**changes: Any) -> TrainConfig:
-    return parse_config({**SETTINGS, **changes})
-
-
-def ignored(step: int, total: int, row: Row | None) -> None:
-    pass
+from tests.training_runs import BUDGET, CONFIG, MODULE, SETTINGS, config, ignored
 
 
 def trained(folder: Path, settings: TrainConfig) -> tuple[Loop, Outcome]:
@@ -178,70 +149,6 @@ def test_other_ways_go_on_likewise(changes: dict[str, Any], tmp_path: Path) -> N
     assert_same(loop, resumed(settings, tmp_path / "broken"))
 
 
-MODULE = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-def model():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-                         nn.Linear(144, 3))
-
-def dropping():
-    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3),
-                         nn.Flatten(), nn.Linear(288, 3))
-
-class Noisy(TensorDataset):
-    def __getitem__(self, index):
-        x, y = super().__getitem__(index)
-        return x + torch.randn(1), y
-
-def noisy():
-    train, test = data()
-    return Noisy(*train.tensors), test
-
-def five_classes():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
-
-def no_layers():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-def wide_images():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10))
-
-def images():
-    return nn.Conv2d(1, 4, 3)
-
-def data():
-    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    labels = (images.mean((1, 2, 3)) > 0).long()
-    return TensorDataset(images, labels), TensorDataset(images[:8], labels[:8])
-
-def broken():
-    images = torch.full((64, 1, 8, 8), float("nan"))
-    return TensorDataset(images, torch.zeros(64).long()), TensorDataset(images, torch.zeros(64))
-
-def one():
-    return TensorDataset(torch.zeros(1, 1, 8, 8), torch.zeros(1)), []
-
-def unequal():
-    return [(torch.zeros(1, 8, 8 + i), 0) for i in range(64)], [(torch.zeros(1, 8, 8), 0)]
-
-def three():
-    return TensorDataset(*[torch.zeros(64, 1, 8, 8)] * 3), TensorDataset(torch.zeros(1))
-
-def reals():
-    return TensorDataset(torch.zeros(64, 1, 8, 8), torch.zeros(64)), TensorDataset(torch.zeros(1))
-
-def negative():
-    labels = torch.full((64,), -1)
-    return TensorDataset(torch.zeros(64, 1, 8, 8), labels), TensorDataset(torch.zeros(1))
-
-def nothing():
-    return 3
-"""
-
-
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module with factories, in the current folder, under a name of its own."""
@@ -317,36 +224,6 @@ def test_what_cannot_be_trained(
         Loop(config(**placed), tmp_path, ignored).run()
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"epochs": 3}, "epochs: extra inputs are not permitted"),
-        ({"training": {"epochs": 0}}, "training.epochs: input should be greater than"),
-        ({"training": {"epochs": 1}}, "quantization.epochs are the last of training.epochs"),
-        ({"data": {}}, "data.source: field required"),
-        ({"method": "magic"}, "method: input should be 'widths', 'one-shot'"),
-        ({"method": "none"}, "method 'none' takes no budget"),
-        ({"budget": None}, "method 'widths' needs a budget"),
-        ({"budget": "ram=3"}, "budget has no resource 'ram'"),
-        ({"pruning": {"peak": "high"}}, "pruning.peak: input should be 'precise'"),
-    ],
-)
-def test_settings_without_sense(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        config(**changes)
-
-
-@pytest.mark.parametrize(("text", "said"), [("model = ", "is not TOML"), ("", "field required")])
-def test_a_file_of_settings_without_sense(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "config.toml"
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_config(path)
-    path.write_text(text)
-    with pytest.raises(UsageError, match=said) as raised:
-        read_config(path)
-    assert str(raised.value).startswith(str(path))
-
-
 def test_checkpoints_of_other_runs(run: tuple[Path, Loop, Outcome], tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
 
@@ -389,25 +266,6 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
     loop = Loop(config(), tmp_path, ignored)
     loop.resume()
-
-
-def test_state_in_a_file(tmp_path: Path) -> None:
-    state: dict[Any, Any] = {
-        "text": "é\n",
-        "none": None,
-        "numbers": [1, 2.5, float("inf"), True],
-        3: (1, ("a",)),
-        "tensors": {"x": torch.arange(3), "y": torch.tensor(True), "z": torch.zeros(0)},
-    }
-    write_state(state, tmp_path / "state")
-    found = read_state(tmp_path / "state")
-    tensors = state.pop("tensors")
-
-    for name, tensor in found.pop("tensors").items():
-        assert torch.equal(tensor, tensors[name])
-    assert found == state
-    with pytest.raises(UsageError, match="a state with a set in it"):
-        write_state({"set": {1}}, tmp_path / "state")
 
 
 def test_a_killed_process(tmp_path: Path) -> None:

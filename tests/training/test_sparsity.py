@@ -32,7 +32,8 @@ from irprune.training.sparsity_terms import (
     SparsityTerm,
 )
 from irprune.training.state import read_state, write_state
-from tests.sparse_nets import FAST, IMAGE, SPARSE, Net, batches, learned, net, train
+from tests.sparse_nets import FAST, IMAGE, SPARSE, Net, learned, net, train
+from tests.stripes import batches
 
 
 def zeros(module: nn.Module) -> dict[str, float]:

@@ -34,7 +34,8 @@ from irprune.training.sparsity_terms import (
     SparsityTerm,
 )
 from irprune.training.width_pruner import WidthOptions, WidthPruner
-from tests.sparse_nets import FAST, IMAGE, Net, batches, learned, net, train
+from tests.sparse_nets import FAST, IMAGE, Net, learned, net, train
+from tests.stripes import batches
 
 
 def half() -> Budget:

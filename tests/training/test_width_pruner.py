@@ -23,6 +23,7 @@ from irprune.passes.analysis.cost_model import CostModel
 from irprune.training.apply import kept_slices
 from irprune.training.resources import Peak, Scalarization, scalarized
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
+from tests.stripes import batches
 
 IMAGE = (torch.zeros(1, 1, 8, 8),)
 FAST = WidthOptions(every=2, rate=8.0)
@@ -51,19 +52,6 @@ def net() -> nn.Module:
 
     torch.manual_seed(0)
     return Net()
-
-
-def batches(count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """Images of three classes: stripes along either side, or none, under noise."""
-    generator = torch.Generator().manual_seed(seed)
-    wave = torch.tensor([1.0, -1.0] * 4)
-    kinds = torch.stack([wave[:, None].expand(8, 8), wave[None].expand(8, 8), torch.zeros(8, 8)])
-    found = []
-    for _ in range(count):
-        y = torch.randint(0, 3, (16,), generator=generator)
-        noise = 0.5 * torch.randn(16, 1, 8, 8, generator=generator)
-        found.append((kinds[y][:, None] + noise, y))
-    return found
 
 
 def half() -> Budget:
