@@ -100,6 +100,11 @@ class Traced:
     program: Program
     values: Mapping[fx.Node, Value]
 
+    @property
+    def size(self) -> int:
+        """Above the number of every element."""
+        return 1 + max((int(numbers.max()) for numbers in self.tensors.values()), default=-1)
+
 
 def trace(module: torch.nn.Module, example_inputs: tuple[object, ...]) -> Traced:
     """A module's graph (``read_torch``), and which elements of its tensors are in which constant.

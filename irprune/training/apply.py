@@ -118,8 +118,7 @@ def kept_slices(
 def _slices_of(traced: Traced, plan: Plan) -> Mapping[str, Slices]:
     """Of each tensor of a module, by its path, which indices of each axis stay."""
     kept = kept_channels(traced.graph, plan)
-    size = 1 + max((int(ids.max()) for ids in traced.tensors.values()), default=0)
-    gone, stays = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+    gone, stays = (torch.zeros(traced.size, dtype=torch.bool) for _ in range(2))
     for value in traced.graph.constants:
         mask = _mask(kept[value])
         if value in traced.elements:

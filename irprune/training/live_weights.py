@@ -59,7 +59,7 @@ def live_weights(
         kept = kept_channels(traced.graph, plan)
         axes = {v: kept.get(v) or tuple(np.ones(n, bool) for n in v.type.shape) for v in found}
         total = sum(int(np.prod([axis.sum() for axis in of])) for of in axes.values())
-        live = torch.zeros(1 + max(int(n.max()) for n in traced.tensors.values()), dtype=torch.bool)
+        live = torch.zeros(traced.size, dtype=torch.bool)
         for value, of in axes.items():
             if value in traced.elements:
                 live[traced.elements[value][np.ix_(*of)]] = True

@@ -21,7 +21,7 @@ def masks_of(traced: Traced, gone: Mapping[str, Tensor]) -> Mapping[str, Mask]:
         traced: what was traced of the module.
         gone: of parameters, by their paths, the elements that go.
     """
-    stays = torch.ones(_count(traced), dtype=torch.bool)
+    stays = torch.ones(traced.size, dtype=torch.bool)
     for path, elements in gone.items():
         stays[traced.tensors[path][elements.cpu()]] = False
     masks = {}
@@ -43,7 +43,7 @@ def gone_of(traced: Traced, masks: Mapping[str, Mask]) -> Mapping[str, Tensor]:
         UsageError: a constant is computed from parameters, or a parameter is read as two constants
             that do not lose the same.
     """
-    gone, stays = (torch.zeros(_count(traced), dtype=torch.bool) for _ in range(2))
+    gone, stays = (torch.zeros(traced.size, dtype=torch.bool) for _ in range(2))
     for value in traced.graph.constants:
         numbers = traced.elements.get(value)
         mask = masks.get(value.name)
@@ -70,7 +70,7 @@ def gone_of(traced: Traced, masks: Mapping[str, Mask]) -> Mapping[str, Tensor]:
 
 def current_graph(traced: Traced, module: nn.Module) -> Graph:
     """The graph with the weights that the module has now."""
-    graph, flat = traced.graph, np.zeros(_count(traced))
+    graph, flat = traced.graph, np.zeros(traced.size)
     tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     tensors |= dict(module.named_buffers(remove_duplicate=False))
     for path, numbers in traced.tensors.items():
@@ -81,7 +81,3 @@ def current_graph(traced: Traced, module: nn.Module) -> Graph:
         if value.type.dtype.is_float:
             constants[value] = flat[numbers.numpy()].astype(value.type.dtype.numpy)
     return Graph(graph.name, graph.inputs, graph.outputs, graph.nodes, constants)
-
-
-def _count(traced: Traced) -> int:
-    return 1 + max((int(numbers.max()) for numbers in traced.tensors.values()), default=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,22 +12,39 @@ from irprune.ir.errors import UsageError
 from irprune.ir.graph import Value
 
 
+class Owners:
+    """Of which tensor of a module each element is; tensors that are tied are one."""
+
+    def __init__(self, traced: Traced) -> None:
+        self._owner = torch.full((traced.size,), -1)
+        self._paths: list[list[str]] = []
+        for path, numbers in traced.tensors.items():
+            owner = int(self._owner[numbers.flatten()[0]])
+            if owner >= 0 and torch.equal(traced.tensors[self._paths[owner][0]], numbers):
+                self._paths[owner].append(path)
+                continue
+            own = self._owner[numbers]
+            self._owner[numbers] = torch.where(own < 0, len(self._paths), own)
+            self._paths.append([path])
+
+    def of(self, numbers: Tensor) -> Iterator[tuple[Sequence[str], int]]:
+        """The tensors that elements are of: the paths of each, and how many of them it has."""
+        for owner, count in enumerate(self._owner[numbers].flatten().bincount().tolist()):
+            if count:
+                yield self._paths[owner], count
+
+    def tied(self, path: str) -> Sequence[str]:
+        """All paths of a tensor."""
+        return next(paths for paths in self._paths if path in paths)
+
+
 class Parameters:
     """Finds the axes of parameters that are axes of a graph's constants."""
 
     def __init__(self, traced: Traced) -> None:
         self._traced = traced
-        count = 1 + max((int(ids.max()) for ids in traced.tensors.values()), default=0)
-        self._owner = torch.full((count,), -1)
-        self._paths: list[list[str]] = []
-        for path, numbers in traced.tensors.items():
-            owner = int(self._owner[numbers.flatten()[0]])
-            if owner >= 0:  # tied to another
-                self._paths[owner].append(path)
-            else:
-                self._owner[numbers] = len(self._paths)
-                self._paths.append([path])
-        self._slot = torch.empty(count, dtype=torch.int64)
+        self._owners = Owners(traced)
+        self._slot = torch.empty(traced.size, dtype=torch.int64)
 
     def along(
         self, value: Value, axis: int, slots: Tensor, end: int
@@ -47,8 +64,7 @@ class Parameters:
             )
         elements = self._traced.elements[value]
         shape = [-1 if a == axis else 1 for a in range(elements.ndim)]
-        for owner in sorted(set(self._owner[elements].flatten().tolist())):
-            paths = self._paths[owner]
+        for paths, _ in self._owners.of(elements):
             numbers = self._traced.tensors[paths[0]]
             self._slot[numbers] = end
             self._slot[elements] = slots.reshape(shape).expand(elements.shape)

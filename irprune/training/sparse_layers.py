@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -15,6 +15,7 @@ from irprune.ir.graph import Node
 from irprune.passes.analysis.costs import node_macs
 from irprune.passes.analysis.weight_coding import is_depthwise
 from irprune.passes.one_shot_sparsity import DEPTHWISE, EQUAL, ZERO, prunable
+from irprune.training.parameters import Owners
 from irprune.training.substitution import ParameterPlace
 
 LEFT = "left whole as asked"
@@ -70,8 +71,8 @@ def sparse_layers(
             a pattern matches none.
     """
     where = type(module).__name__
-    owner = _owners(traced)
-    read = torch.zeros(len(owner[0]), dtype=torch.bool)
+    owners = Owners(traced)
+    read = torch.zeros(traced.size, dtype=torch.bool)
     readers: dict[str, tuple[Node, ...]] = {}
     macs: dict[str, float] = {}
     for value, nodes in prunable(traced.graph).items():
@@ -86,9 +87,9 @@ def sparse_layers(
             )
         read[numbers] = True
         total = sum(node_macs(node) for node in nodes)
-        for path, share in _shares(numbers, owner):
+        for (path, *_), count in owners.of(numbers):
             readers[path] = (*readers.get(path, ()), *nodes)
-            macs[path] = macs.get(path, 0) + total * share
+            macs[path] = macs.get(path, 0) + total * count / numbers.numel()
     sparse, whole = [], {}
     for path, nodes in readers.items():
         place = ParameterPlace.of(module, path)
@@ -96,7 +97,7 @@ def sparse_layers(
         if reason:
             whole[path] = reason
             continue
-        places = (ParameterPlace.of(module, name) for name in _tied(traced, path))
+        places = (ParameterPlace.of(module, name) for name in owners.tied(path))
         sparse.append(SparseLayer(path, tuple(places), round(macs[path])))
     _expect_patterns(leave, [*readers, *(v.name for v in prunable(traced.graph))])
     if not sparse:
@@ -110,34 +111,6 @@ def sparse_layers(
             )
         _expect_magnitudes(layer)
     return Found(tuple(sparse), whole)
-
-
-def _owners(traced: Traced) -> tuple[Tensor, Sequence[str]]:
-    """Of each element the position of its tensor among the paths, the first of those tied."""
-    count = 1 + max((int(numbers.max()) for numbers in traced.tensors.values()), default=0)
-    owner = torch.full((count,), -1)
-    paths = list(traced.tensors)
-    for at, numbers in reversed(list(enumerate(traced.tensors.values()))):
-        owner[numbers] = at
-    return owner, paths
-
-
-def _shares(numbers: Tensor, owners: tuple[Tensor, Sequence[str]]) -> Iterable[tuple[str, float]]:
-    """The tensors that a constant is made of, and how large a part of it each is."""
-    owner, paths = owners
-    at = owner[numbers].flatten()
-    for position in sorted(set(at.tolist())):
-        yield paths[position], int((at == position).sum()) / numbers.numel()
-
-
-def _tied(traced: Traced, path: str) -> Iterable[str]:
-    """The paths of a parameter."""
-    numbers = traced.tensors[path]
-    return (
-        name
-        for name, others in traced.tensors.items()
-        if others.shape == numbers.shape and torch.equal(others, numbers)
-    )
 
 
 def _reason(

@@ -52,7 +52,9 @@ class Substitution:
     """Puts tensors in the places of parameters before each forward pass, and these back after it.
 
     Several of one module nest: each gets what those before it have put, and the last to put is the
-    first to put back. A copy of the module computes with its own parameters.
+    first to put back. A copy of the module computes with its own parameters, and so does a part
+    that is called by itself: one that is checkpointed (``torch.utils.checkpoint``) is computed with
+    others in the backward pass. Checkpoint the whole module, as one, or nothing.
 
     Args:
         module: the module; what it is called with does not matter.
