@@ -143,6 +143,8 @@ def test_bad_input_leaves_no_file(model: Path, samples: Path, tmp_path: Path) ->
     fails(2, "model.h: is no file", *given, samples, "--c-array", tmp_path / "src")
     fails(2, "--float takes no --calibration", *given, samples, "--float")
     fails(2, "--mean and --std are for images", "-o", out, "--float", "--mean", 0.5)
+    fails(2, "for what --calibration names", "-o", out, "--float", "--method", "mse")
+    fails(2, "for what --calibration names", "-o", out, "--float", "--samples", 4)
     fails(1, "bytes of SRAM, there are 100", *given, samples, "--sram", 100)
     fails(1, "bytes of flash, there are 1,000", *given, samples, "--flash", "1KB")
     fails(2, "--float and --int8 exclude each other", "-o", out, "--float", "--int8")

@@ -38,10 +38,14 @@ def compile_(
     ] = None,
     mean: Channels = None,
     std: Channels = None,
-    samples: Annotated[int, typer.Option(min=1, help="The most samples to calibrate on.")] = 128,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="The most samples to calibrate on; 128 by default."),
+    ] = None,
     method: Annotated[
-        CalibrationMethod, typer.Option(help="How samples make ranges.")
-    ] = CalibrationMethod.minmax,
+        CalibrationMethod | None,
+        typer.Option(help="How samples make ranges; minmax by default."),
+    ] = None,
     float_: Annotated[bool, typer.Option("--float", help="Keep 32-bit floats.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit integers; the default.")] = False,
     int16x8: Annotated[
@@ -99,6 +103,8 @@ def compile_(
         raise UsageError("--calibration and --ranges exclude each other")
     if calibration is None and (mean or std):
         raise UsageError("--mean and --std are for images: name a folder with --calibration")
+    if calibration is None and (samples or method):
+        raise UsageError("--samples and --method are for what --calibration names")
     if target is not None and compress is not None:
         raise UsageError("--target and --compress exclude each other: Vela encodes weights itself")
     if target is not None and plan:
@@ -126,7 +132,7 @@ def compile_(
         expect_writable(vela.beside(output), source=Path(model), force=force)
     options = backend.CompileOptions(
         numbers=backend.Numbers(chosen[0]) if chosen else None,
-        method=Method(method),
+        method=Method(method or CalibrationMethod.minmax),
         float_io=io is Io.float,
         keep_io_layout=keep_io_layout,
         plan=plan,
@@ -141,7 +147,7 @@ def compile_(
             ranges=ranges,
             mean=mean,
             std=std,
-            limit=samples,
+            limit=samples or 128,
             shapes=shapes(shape),
         )
     optimised = None
