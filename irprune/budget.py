@@ -69,11 +69,21 @@ class Budget:
             taken: what it really takes.
             budget: what it may take.
         """
-        bounds = {}
-        for name in taken.beyond(budget):
-            count = getattr(counted, name)
-            nearer = count * getattr(budget, name) // getattr(taken, name)
-            bounds[name] = max(min(nearer, count - 1), 1)
+        nearer = budget.as_counted(counted, taken)
+        return replace(self, **{name: getattr(nearer, name) for name in taken.beyond(budget)})
+
+    def as_counted(self, counted: Usage, taken: Usage) -> Budget:
+        """Bounds to count with, which a model keeps by counting where it keeps these in truth.
+
+        Args:
+            counted: what a model takes as it is counted.
+            taken: what it really takes.
+        """
+        bounds = {
+            name: max(getattr(counted, name) * bound // max(getattr(taken, name), 1), 1)
+            for name in ("sram", "flash", "macs")
+            if (bound := getattr(self, name)) is not None
+        }
         return replace(self, **bounds)
 
 

@@ -51,16 +51,20 @@ class ResourceLoss:
     scalarization: Scalarization = Scalarization.RANDOM
     peak: Peak = Peak.PRECISE
 
-    def lowered(self, widths: Array, taken: Usage, budget: Budget) -> ResourceLoss:
-        """The same with lower bounds, where these widths keep them and yet take too much.
+    def corrected(self, widths: Array, taken: Usage, budget: Budget) -> ResourceLoss:
+        """The same with bounds that these widths keep where they keep a budget in truth.
+
+        The bound of a peak that is not the precise one stays.
 
         Args:
             widths: (groups,) whole widths.
             taken: what they really take.
             budget: what they may take.
         """
-        lower = self.budget.lowered(self.costs.usage(widths), taken, budget)
-        return replace(self, budget=lower)
+        bounds = budget.as_counted(self.costs.usage(widths), taken)
+        if self.peak is not Peak.PRECISE:
+            bounds = replace(bounds, sram=self.budget.sram)
+        return replace(self, budget=bounds)
 
     def ratios(self, widths: Any) -> dict[str, Any]:
         """What is taken of each resource that is bounded, over its bound."""

@@ -34,6 +34,9 @@ Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 Loss = Callable[[Any, Tensor], Tensor]
 Batch = tuple[Any, Tensor]
 
+_CHECKED = 5
+"""The updates of widths after which what is counted is corrected by the check."""
+
 
 class Feedback(Enum):
     """Which losses move the widths; one alone is for comparison (section 4.1)."""
@@ -94,9 +97,8 @@ class WidthPruner(Generic[M]):
             tuple.
         loss: the task's loss, of the module's outputs and the targets.
         options: how widths are learned.
-        check: what a graph really takes (``backends.usage.compiled_usage``). It is asked once the
-            widths meet the budget by irprune's counting; what they are found to take more is left
-            aside, and they shrink on.
+        check: what a graph really takes (``backends.usage.compiled_usage``). It is asked every few
+            updates, by which what is counted is corrected, and whether the budget is met.
 
     Attributes:
         multipliers: (groups,), the share of channels that each group keeps.
@@ -235,6 +237,8 @@ class WidthPruner(Generic[M]):
 
     def _update_widths(self) -> None:
         """WIDTHUPDATE of Algorithm 1, in logarithms of the multipliers."""
+        if self._check and self._updates % _CHECKED == 0:
+            self._correct(self._usage(self.plan))
         by_resources = self._resource_gradient()
         by_task, loss = self._task_gradient()
         if self._alphas is None:
@@ -307,16 +311,19 @@ class WidthPruner(Generic[M]):
         return self._check(apply_widths(self._gates.graph, plan))
 
     def _fits(self) -> bool:
-        """Whether the budget is met; where only the count meets it, its bounds are lowered."""
+        """Whether the budget is met; where only the count meets it, that is corrected."""
         if self._resources.violated(self.widths):
             return False
         if self._check is None:
             return True
         taken, budget = self._usage(self.plan), self._budget
+        self._correct(taken)
         if self._options.peak is not Peak.PRECISE:
             budget = replace(budget, sram=None)
-        self._resources = self._resources.lowered(self.widths, taken, budget)
         return not taken.beyond(budget)
+
+    def _correct(self, taken: Usage) -> None:
+        self._resources = self._resources.corrected(self.widths, taken, self._budget)
 
     def _expect_reachable(self) -> None:
         """Raise UsageError where not even the least widths meet the budget on the device."""
