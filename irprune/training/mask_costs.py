@@ -124,29 +124,30 @@ class MaskCosts:
         self.correct(1.0)
 
     def met(self, gone: list[Tensor], thresholds: Tensor) -> list[Tensor]:
-        """Masks that keep all budgets: those given, or more by one factor on all thresholds.
+        """Masks that keep all budgets: those given, or those of thresholds that are raised alike.
 
-        It is the least factor, by the check to one of 2,000 weights. Weights go in the order of the
-        factors that take them; the greatest of a layer stays.
+        They rise by one number of deviations of their layers, the least that is enough, by the
+        check to one of 2,000 weights. Weights go in the order in which that takes them; the
+        greatest of a layer stays.
 
         Args:
             gone: of each layer, the weights that are gone already.
-            thresholds: (layers,), what the factor is of.
+            thresholds: (layers,), what rises.
 
         Raises:
-            UsageError: no factor is enough, or the check finds no number of bytes.
+            UsageError: nothing is enough, or the check finds no number of bytes.
         """
         self.measure(gone)
         if not self.over(self.live.densities(gone)):
             return gone
-        factors = self._factors(gone, thresholds)
-        order = torch.cat([of_layer.flatten() for of_layer in self.live.of(factors)])
+        distances = self._distances(gone, thresholds)
+        order = torch.cat([of_layer.flatten() for of_layer in self.live.of(distances)])
         order = order[order.isfinite()].sort().values
 
         def without(count: int) -> list[Tensor]:
             if count == 0:
                 return gone
-            pairs = zip(gone, factors, strict=True)
+            pairs = zip(gone, distances, strict=True)
             found = [before | (of_layer <= order[count - 1]) for before, of_layer in pairs]
             self.measure(found)
             return found
@@ -170,15 +171,21 @@ class MaskCosts:
         """Of each layer, the greatest magnitude that is there."""
         return [of_layer.max() for of_layer in self.live.of(magnitudes)]
 
-    def _factors(self, gone: Sequence[Tensor], thresholds: Tensor) -> list[Tensor]:
-        """Of each weight the factor on its threshold at which it goes; infinite if it does not."""
+    def deviations(self) -> Tensor:
+        """(layers,), the deviations of the weights that are there."""
+        live = self.live.of([layer.weights for layer in self._layers])
+        return torch.stack([of.std(correction=int(of.numel() > 1)) for of in live])
+
+    def _distances(self, gone: Sequence[Tensor], thresholds: Tensor) -> list[Tensor]:
+        """Of each weight the deviations to its threshold; infinite where it does not go."""
         magnitudes = [layer.weights.abs() for layer in self._layers]
+        limits, deviations = thresholds.unbind(), self.deviations().unbind()
         found = []
-        for of_layer, before, threshold, most in zip(
-            magnitudes, gone, thresholds.unbind(), self.greatest(magnitudes), strict=True
+        for of_layer, before, limit, deviation, most in zip(
+            magnitudes, gone, limits, deviations, self.greatest(magnitudes), strict=True
         ):
             stays = before | (of_layer >= most)
-            found.append((of_layer / threshold).masked_fill(stays, math.inf))
+            found.append(((of_layer - limit) / deviation).masked_fill(stays, math.inf))
         return found
 
     def _expect_kept(self, gone: Sequence[Tensor]) -> None:

@@ -182,20 +182,20 @@ class SparsityLearner(Generic[M]):
             return
         if self._terms:
             self._move_thresholds()
-        self._costs.follow_widths()
+        moved = self._costs.follow_widths()
         self._follow_weights()
-        if self._steps % self._options.every == 0:
+        if moved or self._steps % self._options.every == 0:
             self._costs.measure(self._gone)
 
     def freeze(self) -> None:
         """Let the weights that are zero now stay zero, and the others not become it, from now on.
 
-        Where costs are bounded and above it, all thresholds are raised by one factor first, the
-        least that meets the budget; by a check to one of 2,000 weights. Ranges and gaps of layers
-        are not kept by this.
+        Where costs are bounded and above it, all thresholds are first raised by one number of
+        deviations, the least that meets the budget; by a check to one of 2,000 weights. Ranges and
+        gaps of layers are not kept by this.
 
         Raises:
-            UsageError: no factor meets the budget, or the check finds no number of bytes.
+            UsageError: nothing meets the budget, or the check finds no number of bytes.
         """
         if self._costs.follow_widths() and not self._frozen:
             self._follow_weights()
@@ -326,10 +326,7 @@ class SparsityLearner(Generic[M]):
     def _follow_weights(self) -> None:
         """Thresholds and masks for the weights as they are now."""
         magnitudes = [layer.weights.abs() for layer in self._layers]
-        live = self._costs.live.of([layer.weights for layer in self._layers])
-        deviations = torch.stack(
-            [of_layer.std(correction=int(of_layer.numel() > 1)) for of_layer in live]
-        )
+        deviations = self._costs.deviations()
         self._expect_finite(deviations)
         if self._fixed and self._fixed.threshold is Threshold.SEARCHED:
             guesses = self._thresholds.tolist()
