@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as lightning
-from torch import Tensor, nn
+from pytorch_lightning.utilities import move_data_to_device
+from torch import nn
 from torch.nn import functional as F
 
 from irprune.budget import Budget
@@ -27,7 +28,8 @@ class WidthPruning(lightning.Callback):
     Args:
         example_inputs: the arguments of the module's ``forward``.
         budget: what the deployed model may take.
-        validation: held-out batches of inputs and targets, which are kept.
+        validation: held-out batches of inputs and targets, which are kept; several inputs are a
+            tuple.
         loss: the task's loss, of the module's outputs and the targets.
         options: how widths are learned.
         check: what a graph really takes on the device.
@@ -74,9 +76,9 @@ class WidthPruning(lightning.Callback):
         device = pl_module.device
         self._pruner = WidthPruner(
             pl_module,
-            tuple(x.to(device) if isinstance(x, Tensor) else x for x in self._example_inputs),
+            move_data_to_device(self._example_inputs, device),
             self._budget,
-            [(x.to(device), y.to(device)) for x, y in self._validation],
+            move_data_to_device(list(self._validation), device),
             loss=self._loss,
             options=self._options,
             check=self._check,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from irprune.ir.errors import UsageError
 from irprune.ir.plan import Plan, fingerprint
 from irprune.training.apply import apply_to_module
+from irprune.training.learner_state import expect_same_learner
 from irprune.training.mask_costs import MaskCosts, SizeCheck
 from irprune.training.ranks import mean_of_ranks
 from irprune.training.replay import trace_without_hooks
@@ -239,11 +240,7 @@ class SparsityLearner(Generic[M]):
         Raises:
             UsageError: it is of another model, of other layers, for another goal, or no state.
         """
-        if state.get("graph") != fingerprint(self._traced.graph):
-            raise UsageError("the state is of a learner of another model")
-        lacking = [key for key in self.state_dict() if key not in state]
-        if lacking:
-            raise UsageError(f"the state lacks {', '.join(lacking)}", hint="give a state_dict()")
+        expect_same_learner(state, self.state_dict(), "learner")
         if tuple(state["paths"]) != self._costs.sizes.paths:
             raise UsageError("the state is of a learner of other layers", hint="leave the same")
         if state["goal"] != self._goal():

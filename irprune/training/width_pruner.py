@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -15,19 +16,20 @@ from torch.nn import functional as F
 
 from irprune.budget import Budget, Usage
 from irprune.frontends.torch_export import foreign_code
-from irprune.ir.errors import InvalidModel, IrpruneError, UsageError
+from irprune.ir.errors import InvalidModel, UsageError
 from irprune.ir.plan import Plan, fingerprint
 from irprune.ir.types import Array
-from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.analysis.cost_model import CostModel, whole_widths
 from irprune.passes.analysis.deployment import Precision
 from irprune.passes.one_shot import expect_reachable
 from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import apply_to_module, apply_to_optimizer
 from irprune.training.fitting import Check
 from irprune.training.gates import Gates
+from irprune.training.learner_state import expect_same_learner
 from irprune.training.ranks import mean_of_ranks
 from irprune.training.resources import Peak, ResourceLoss, Scalarization
-from irprune.training.widths import clipped_gradient, kept_count, width_gradient
+from irprune.training.widths import clipped_gradient, width_gradient
 
 M = TypeVar("M", bound=nn.Module)
 Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
@@ -74,6 +76,18 @@ class WidthOptions:
     precision: Precision | None = None
     seed: int = 0
 
+    def expect_sensible(self) -> None:
+        """Raise UsageError where a number is none that can be learned with."""
+        if self.every < 1:
+            raise UsageError(f"widths cannot be updated every {self.every} steps")
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"rate {self.rate} is not a finite number above 0")
+        for name, number in (("start", self.start), ("balance", self.balance)):
+            if not 0 <= number < math.inf:
+                raise UsageError(f"{name} {number} is not a finite number from 0 on")
+        if self.alphas is not None and not all(0 <= alpha < math.inf for alpha in self.alphas):
+            raise UsageError(f"alphas {self.alphas} are not two finite numbers from 0 on")
+
 
 class WidthPruner(Generic[M]):
     """Learns how many channels each group keeps, while a module is trained.
@@ -105,8 +119,8 @@ class WidthPruner(Generic[M]):
         met: whether the budget is met.
 
     Raises:
-        UsageError: the module has no channels to remove, no widths meet the budget, or the
-            validation batches do not fit.
+        UsageError: the module has no channels to remove, no widths meet the budget, the
+            validation batches do not fit, or an option makes no sense.
     """
 
     def __init__(
@@ -120,6 +134,7 @@ class WidthPruner(Generic[M]):
         options: WidthOptions = WidthOptions(),
         check: Check | None = None,
     ) -> None:
+        options.expect_sensible()
         self._model = model
         self._example_inputs = example_inputs
         self._validation = list(validation)
@@ -131,15 +146,12 @@ class WidthPruner(Generic[M]):
         self._budget = budget
         self._check = check
         self._resources = ResourceLoss(costs, budget, options.scalarization, options.peak)
-        try:
-            if options.every < 1:
-                raise UsageError(f"widths cannot be updated every {options.every} steps")
+        with ExitStack() as unless_sensible:
+            unless_sensible.callback(self._gates.remove)
             expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
             self._expect_reachable()
             self._expect_validation()
-        except IrpruneError:
-            self._gates.remove()
-            raise
+            unless_sensible.pop_all()
         self._logs = torch.zeros(len(costs.widths), dtype=torch.float64)
         self._alphas = options.alphas
         self._generator = torch.Generator().manual_seed(options.seed)
@@ -155,13 +167,21 @@ class WidthPruner(Generic[M]):
     @property
     def widths(self) -> Array:
         """(groups,), how many units each group keeps."""
-        pairs = zip(self.multipliers.tolist(), self._most.tolist(), strict=True)
-        return np.array([kept_count(share, most) for share, most in pairs])
+        return whole_widths(self.multipliers * torch.from_numpy(self._most), self._most)
 
     @property
     def usage(self) -> Usage:
         """What a model of these widths takes, as irprune counts it."""
         return self._resources.costs.usage(self.widths)
+
+    @property
+    def excess(self) -> str:
+        """What the model takes beyond the budget, by the check where there is one; else empty."""
+        taken = self.usage if self._check is None else self._usage(self.plan)
+        return ", ".join(
+            f"{name}={getattr(taken, name):,} of {getattr(self._budget, name):,}"
+            for name in taken.beyond(self._budget)
+        )
 
     @property
     def plan(self) -> Plan:
@@ -196,7 +216,10 @@ class WidthPruner(Generic[M]):
         return apply_to_module(self._model, self.plan, self._example_inputs)
 
     def shrink(self, optimizer: Opt) -> tuple[M, Opt]:
-        """The smaller module, and an optimizer that goes on with it where the one given is."""
+        """The smaller module, and an optimizer that goes on with it where the one given is.
+
+        A scheduler of rates goes on with the optimizer that it was made for: make another.
+        """
         smaller = self.finish()
         moved = apply_to_optimizer(optimizer, self._model, smaller, self.plan, self._example_inputs)
         return smaller, moved
@@ -221,10 +244,9 @@ class WidthPruner(Generic[M]):
         """Go on from a state.
 
         Raises:
-            UsageError: it is of another model, or for another budget.
+            UsageError: it is of another model, for another budget, or no state.
         """
-        if state.get("graph") != fingerprint(self._gates.graph):
-            raise UsageError("the state is of a pruner of another model")
+        expect_same_learner(state, self.state_dict(), "pruner")
         if state["budget"] != astuple(self._budget):
             raise UsageError("the state is of a pruner with another budget")
         self._resources = replace(self._resources, budget=Budget(*state["bounds"]))
@@ -253,6 +275,7 @@ class WidthPruner(Generic[M]):
         if self._options.feedback is not Feedback.TASK:
             gradient[by_resources <= 0] = 0  # the focus on what is violated
         self._logs -= self._options.rate * gradient * self.multipliers
+        self._logs.clamp_min_(-torch.from_numpy(self._most).log())  # of one unit there is no less
         self._updates += 1
 
     def _resource_gradient(self) -> Tensor:
@@ -350,8 +373,9 @@ class WidthPruner(Generic[M]):
         was_training = self._model.training
         self._model.eval()
         try:
-            for number, (x, y) in enumerate(self._validation):
+            for number, batch in enumerate(self._validation):
                 with torch.no_grad(), foreign_code(f"does not take validation batch {number}"):
+                    x, y = batch
                     loss = float(self._loss(self._output(x), y))
                 if not math.isfinite(loss):
                     what = f"the loss on validation batch {number} is {loss}"

@@ -72,14 +72,6 @@ def width_gradient(saliences: Tensor, multiplier: float, by_mask: Tensor) -> flo
     return float((given * weights).sum() / total) * len(given)
 
 
-def kept_count(multiplier: float, channels: int) -> int:
-    """How many channels a multiplier keeps: rounded down, and at least one.
-
-    Products that are whole but for the rounding of doubles count as whole.
-    """
-    return max(1, int(multiplier * channels + 1e-9 * channels))
-
-
 def clipped_gradient(by_resources: Tensor, by_task: Tensor, alphas: tuple[float, float]) -> Tensor:
     """The step that multipliers are moved against (appendix A): clipped, they only ever shrink.
 

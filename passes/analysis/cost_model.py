@@ -26,6 +26,22 @@ from irprune.passes.analysis.liveness import buffers
 from irprune.passes.analysis.peak_model import PeakModel
 from irprune.passes.pipeline import deployed
 
+_ROUNDING = 1e-9
+"""How far below a whole number a product of a share and a width may be, over that width."""
+
+
+def whole_widths(widths: Any, most: Array) -> Array:
+    """How many units are kept where widths are no whole numbers: rounded down, and at least one.
+
+    What is whole but for the rounding of doubles counts as whole.
+
+    Args:
+        widths: (groups,).
+        most: (groups,), the widths of the whole graph.
+    """
+    real = np.asarray(widths.tolist(), np.float64)
+    return np.maximum(np.floor(real + _ROUNDING * most), 1).astype(np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class _Size:
@@ -126,7 +142,7 @@ class CostModel:
         )
 
     def peak(self, widths: Any) -> Any:
-        """Bytes of SRAM in the order that is best for the nearest whole widths.
+        """Bytes of SRAM in the order that is best for the widths rounded down.
 
         The gradient is that of the buffers in memory at that order's bottleneck.
         """
@@ -138,11 +154,11 @@ class CostModel:
         return self.memory(self.bottleneck(widths), widths)
 
     def bottleneck(self, widths: Any) -> tuple[Value, ...]:
-        """What is in memory where the order that is best for the nearest whole widths peaks.
+        """What is in memory where the order that is best for the widths rounded down peaks.
 
         Of values that share a buffer it is the first.
         """
-        whole = np.maximum(np.rint(np.asarray(widths.tolist(), np.float64)), 1).astype(np.int64)
+        whole = whole_widths(widths, self.widths)
         sizes = self._peaks.sizes.copy()
         for buffer, value in self._buffers.items():
             sizes[buffer] = self._bytes(value, whole)
@@ -150,12 +166,12 @@ class CostModel:
         return tuple(self._buffers[buffer] for buffer in found if buffer in self._buffers)
 
     def imprecise_peak(self, widths: Any) -> Any:
-        """Bytes of the largest inputs and outputs of one operator, at the nearest whole widths.
+        """Bytes of the largest inputs and outputs of one operator, at the widths rounded down.
 
         That is less than the peak wherever something waits elsewhere in the graph.
         """
         self._check(widths)
-        whole = np.maximum(np.rint(np.asarray(widths.tolist(), np.float64)), 1)
+        whole = whole_widths(widths, self.widths)
         steps = [self._at_once(node) for node in self._graph.nodes if node.op.alias() is None]
         largest = max(steps, key=lambda step: int(self.memory(step, whole)), default=())
         return self.memory(largest, widths)

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irprune.training.widths import clipped_gradient, kept_count, soft_threshold, width_gradient
+from irprune.passes.analysis.cost_model import whole_widths
+from irprune.training.widths import clipped_gradient, soft_threshold, width_gradient
 
 
 def cases(shared: Path, name: str) -> list[dict[str, Any]]:
@@ -39,8 +41,9 @@ def test_updates(shared: Path) -> None:
 
 def test_channels_are_not_lost_to_rounding(shared: Path) -> None:
     for case in cases(shared, "liberis_floor"):
-        assert kept_count(case["pi"], case["C"]) == case["exact_floor"]
-    assert kept_count(0.01, 32) == 1
+        most = np.array([case["C"]])
+        assert whole_widths(case["pi"] * most, most) == [case["exact_floor"]]
+    assert whole_widths(np.array([0.32]), np.array([32])) == [1]
 
 
 saliences = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=40)
