@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from irprune.passes.rewrite.placing import last_channels
 from irprune.passes.rewrite.quantize import quantize
 from irprune.passes.rewrite.scales import Layer, completed, shared_quants
 from irprune.training.parameters import Parameters
+from irprune.training.replay import first_nodes
 
 CLOSE = 1e-4
 """How far two ways to compute a value may be apart, over its largest element."""
@@ -53,7 +54,8 @@ class Grid:
     Attributes:
         lowered: the graph whose activations it quantizes.
         dtype: the type that they get.
-        points: of each of them that the module computes, what it is called in the module's graph.
+        points: of each of them that an operator of the module makes, what it is called in the
+            module's graph.
         weights: the parameters.
     """
 
@@ -91,7 +93,7 @@ def grid_of(traced: Traced, dtype: DType) -> Grid:
     ranges = calibrate(lowered, [placed(sample, graph, lowered)], dtype=dtype)
     quantized = quantize(lowered, ranges, dtype, has_kernel=has_kernel)
     stored = {value.name for value in values(quantized) if value.type.quant is not None}
-    same = _same(graph, lowered, sample)
+    same = _same(graph, lowered, sample, first_nodes(traced))
     return Grid(
         lowered,
         dtype,
@@ -115,15 +117,18 @@ def _moved(array: Array) -> Array:
     return np.ascontiguousarray(array.transpose(last_channels(array.ndim)))
 
 
-def _same(graph: Graph, lowered: Graph, sample: Sequence[Array]) -> Mapping[Value, str]:
-    """Of values of the lowered graph what they are called in the other, which computes them too.
+def _same(
+    graph: Graph, lowered: Graph, sample: Sequence[Array], names: Collection[str]
+) -> Mapping[Value, str]:
+    """Of values of the lowered graph which of the other's values, with these names, they are.
 
     They are known by their numbers: rewrites make values that have other names, and where a scale
     moves on to the next layer other numbers under the same name.
     """
     made: dict[int, list[tuple[str, Array]]] = {}
     for value, array in activations(graph, sample):
-        made.setdefault(array.size, []).append((value.name, array))
+        if value.name in names:
+            made.setdefault(array.size, []).append((value.name, array))
     found = {}
     for value, array in activations(lowered, placed(sample, graph, lowered)):
         flat = array.reshape(-1)

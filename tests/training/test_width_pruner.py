@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import irprune
+from irprune import zoo
 from irprune.budget import Budget, Usage
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
@@ -224,14 +225,49 @@ def test_a_check_is_met_and_not_by_far() -> None:
     budget = Budget(Bytes(1200), Bytes(1500), Macs(100_000))
     options = replace(FAST, rate=2.0)
     pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=options, check=check)
+    whole = check(irprune.load(model, IMAGE))
+    assert f"sram={whole.sram:,} of 1,200, flash={whole.flash:,} of 1,500" in pruner.excess
     for _ in range(60):
         train(model, pruner, batches(5))
     assert pruner.met
+    assert pruner.excess == ""
     taken = check(irprune.load(pruner.finish(), IMAGE))
     assert not taken.beyond(budget)
     assert taken.sram > 0.8 * (budget.sram or 0) or taken.flash > 0.8 * (budget.flash or 0)
     with pytest.raises(UsageError, match=r"flash can fall to [0-9,]+ at the least, not to 310"):
         WidthPruner(net(), IMAGE, Budget(flash=Bytes(310)), batches(1), check=check)
+
+
+def test_no_peak_is_met_by_rounding_up() -> None:
+    """A second width of 1.64 keeps one channel, by which another order has less to hold."""
+    model, inputs = zoo.from_spec("resnet8")
+    held = [(torch.randn(4, *inputs[0].shape[1:]), torch.arange(4))]
+    options = WidthOptions(every=1, rate=3.0)
+    pruner = WidthPruner(model, inputs, Budget(sram=Bytes(17_400)), held, options=options)
+    most = CostModel(irprune.load(model, inputs)).widths
+    widths = torch.tensor([7.54, 1.64, 11.34, 29.36, 39.6, 9.17], dtype=torch.float64)
+    pruner.load_state_dict(pruner.state_dict() | {"logs": (widths / torch.tensor(most)).log()})
+    for _ in range(20):
+        pruner.step()
+    assert pruner.met
+    assert pruner.usage.sram <= 17_400
+
+
+def test_no_width_falls_below_one() -> None:
+    """What is below one is kept as one, and would count as saved."""
+    model = net()
+    costs = CostModel(irprune.load(model, IMAGE))
+    least = costs.usage(np.ones_like(costs.widths))
+    options = WidthOptions(every=1, rate=8.0, alphas=(1.0, 0.02))
+    budget = Budget(macs=Macs(int(1.5 * least.macs)))
+    pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=options)
+    for _ in range(2000):
+        pruner.step()
+        if pruner.met:
+            break
+    assert pruner.met
+    assert pruner.excess == ""
+    assert torch.all(pruner.multipliers * torch.from_numpy(costs.widths) >= 1 - 1e-9)
 
 
 def test_sram_counts_as_the_option_says() -> None:
@@ -298,8 +334,19 @@ def test_what_cannot_be_learned() -> None:
         WidthPruner(model, IMAGE, budget, [first, (torch.zeros(2, 3, 8, 8), torch.zeros(2).long())])
     with pytest.raises(UsageError, match=r"batch 0 is nan \(is it empty"):
         WidthPruner(model, IMAGE, budget, [(first[0][:0], first[1][:0]), second])
-    with pytest.raises(UsageError, match="updated every 0 steps"):
-        WidthPruner(model, IMAGE, budget, held, options=replace(FAST, every=0))
+    with pytest.raises(UsageError, match="does not take validation batch 0: ValueError"):
+        WidthPruner(model, IMAGE, budget, [(*first, first[1])])  # type: ignore[list-item]
+    wrong: tuple[tuple[str, Any, str], ...] = (
+        ("every", 0, "updated every 0 steps"),
+        ("rate", -1.0, "rate -1.0 is not a finite number above 0"),
+        ("rate", np.nan, "rate nan is not"),
+        ("start", -1, "start -1 is not"),
+        ("balance", np.inf, "balance inf is not"),
+        ("alphas", (1.0, -1.0), "are not two finite numbers"),
+    )
+    for name, number, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            WidthPruner(model, IMAGE, budget, held, options=replace(FAST, **{name: number}))
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
@@ -308,6 +355,10 @@ def test_what_cannot_be_learned() -> None:
     pruner = WidthPruner(model, IMAGE, budget, held, options=FAST)
     with pytest.raises(UsageError, match="pruner of another model"):
         pruner.load_state_dict({"graph": "another"})
+    state = pruner.state_dict()
+    del state["bounds"], state["logs"]
+    with pytest.raises(UsageError, match="the state lacks bounds, logs"):
+        pruner.load_state_dict(state)
     other = WidthPruner(net(), IMAGE, Budget(macs=Macs(9000)), held, options=FAST)
     with pytest.raises(UsageError, match="with another budget"):
         pruner.load_state_dict(other.state_dict())
