@@ -35,7 +35,8 @@ class Layer:
 
     Attributes:
         node: the node in the plain model.
-        weights: its weights as encoded; 0 bytes of a node without.
+        weights: its weights as encoded, which other layers may read, too; 0 bytes of a node
+            without.
         cycles: an estimate of Vela's.
         macs: as Vela counts them.
     """
@@ -64,6 +65,8 @@ class Optimised:
         data: the TFLite file, in which what the accelerator runs is one or several operators.
         memories: bytes used of each memory in the system that Vela assumes, at the peak.
         read_only: bytes of commands, weights and tables.
+        weights: all weights as encoded, as often as they are stored: Vela stores what several
+            layers read once where these are scheduled alike, and else for each.
         cycles: an estimate of Vela's of one inference.
         layers: the nodes on the accelerator that it reports on, in order.
         on_cpu: the others.
@@ -73,6 +76,7 @@ class Optimised:
     data: bytes
     memories: Mapping[str, Bytes]
     read_only: Bytes
+    weights: Exact
     cycles: int
     layers: tuple[Layer, ...]
     on_cpu: tuple[OnCpu, ...]
@@ -81,19 +85,6 @@ class Optimised:
     def sram(self) -> Bytes:
         """Bytes of SRAM at the peak."""
         return self.memories.get("Sram", Bytes(0))
-
-    @property
-    def weights(self) -> Exact:
-        """All weights as encoded, those that several layers read as often as they are stored.
-
-        Vela stores a constant once for layers that are scheduled alike, and else for each: what it
-        reports as read only has room for one of these alone.
-        """
-        each = Exact.total(layer.weights for layer in self.layers)
-        if each.bytes <= self.read_only:
-            return each
-        once = {layer.node.inputs[1]: layer.weights for layer in self.layers if layer.weights.bytes}
-        return Exact.total(once.values())
 
     def excess(self, budget: Budget) -> str:
         """What of a budget is exceeded, with the numbers; empty where it is kept."""
@@ -198,6 +189,7 @@ def read_report(
         data=optimised,
         memories={memory: Bytes(peak) for memory, peak in report["memories"].items()},
         read_only=Bytes(report["read_only"]),
+        weights=Exact(report["weights"]),
         cycles=report["cycles"],
         layers=tuple(
             _layer(node, found, details)

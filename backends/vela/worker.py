@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ethosu import regor
 from ethosu.vela.architecture_features import ArchitectureFeatures
 from ethosu.vela.errors import VelaError
+from ethosu.vela.tflite.Model import Model
+
+from irprune.backends.vela.command_stream import stored_weights
 
 DEFAULT = "internal-default"
 """Vela's name of what it assumes of a system that is not described."""
 TABLES = ("source", "perf", "perf_debug")
+OPERATOR = b"ethos-u"
+"""The TFLite operator that stands for what the accelerator runs."""
 
 
 def main(folder: Path, accelerator: str, sram: int) -> int:
@@ -37,7 +43,7 @@ def main(folder: Path, accelerator: str, sram: int) -> int:
     except (RuntimeError, ValueError, VelaError) as error:
         (folder / "error").write_text(getattr(error, "error_msg", str(error)))
         return 1
-    (folder / "report.json").write_text(json.dumps(_report(made)))
+    (folder / "report.json").write_text(json.dumps(_report(made, accelerator)))
     (folder / "optimised.tflite").write_bytes(made.model)
     return 0
 
@@ -69,17 +75,28 @@ def _options(sram: int) -> str:
     )
 
 
-def _report(made: Any) -> dict[str, Any]:
+def _report(made: Any, accelerator: str) -> dict[str, Any]:
     found, tables = made.perf_report, made.opt_database.tables
     return {
         "memories": {name: memory.peakUsage for name, memory in found.memories.items()},
         "read_only": found.readOnlyPeakUsage,
+        "weights": stored_weights(_streams(made.model), accelerator),
         "cycles": found.totalCycles,
         **{
             name: [dict(zip(tables[name].header, row, strict=True)) for row in tables[name].data]
             for name in TABLES
         },
     }
+
+
+def _streams(data: bytes) -> Iterator[bytes]:
+    """The commands of each operator on the accelerator, which are its first input."""
+    model = Model.GetRootAs(data, 0)
+    graph = model.Subgraphs(0)
+    for operator in map(graph.Operators, range(graph.OperatorsLength())):
+        if model.OperatorCodes(operator.OpcodeIndex()).CustomCode() == OPERATOR:
+            tensor = graph.Tensors(operator.Inputs(0))
+            yield model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes()
 
 
 if __name__ == "__main__":

@@ -82,11 +82,11 @@ class FakeQuantizer(nn.Module):
         self._weights: dict[str, Weights] = {w.path: w for w in self._grid.weights}
         self._folded = folded(traced, set(self._grid.points.values()))
         self._traced = {shapes_of(example_inputs): traced}
-        makers = {weights.layer.output: weights for weights in self._grid.weights}
-        self._makers = {
-            name: makers[value] for value, name in self._grid.points.items() if value in makers
-        }
+        self._makers = self._grid.makers()
         self._place = {name: i for i, name in enumerate(dict.fromkeys(self._grid.points.values()))}
+        # By operators: the graph of a batch of another size may count its values otherwise.
+        makes = first_nodes(traced)
+        self._points = {makes[name].name: name for name in self._place}
         self.register_buffer("low", torch.full((len(self._place),), torch.inf))
         self.register_buffer("high", torch.full((len(self._place),), -torch.inf))
         self.register_buffer("steps", torch.tensor(0))
@@ -99,15 +99,14 @@ class FakeQuantizer(nn.Module):
         rounds = int(self.steps) >= self._start and bool(self.low.isfinite().all())
         grid = self._grid.quants(self._known()) if rounds else {}
         quants = {name: grid[value] for value, name in self._grid.points.items() if rounds}
-        places = {node: name for name, node in first_nodes(traced).items() if name in self._place}
         corrections: dict[str, Tensor] = {}
         scales: dict[str, Tensor] = {}
 
         def made(node: fx.Node, tensor: Any) -> Any:
             if node.name in corrections:
-                extra = corrections[node.name]
-                tensor = tensor + extra.reshape([-1, *[1] * (tensor.ndim - 2)])
-            name = places.get(node)
+                is_dense = str(node.target) == DENSE
+                tensor = tensor + along_outputs(corrections[node.name], tensor.ndim, is_dense)
+            name = self._points.get(node.name)
             if name is None:
                 return tensor
             if learns:
@@ -117,6 +116,8 @@ class FakeQuantizer(nn.Module):
             maker = self._makers.get(name)
             if maker is not None and self._grid.dtype is DType.I8 and maker.path in scales:
                 multiplier = scales[maker.path] * grid[maker.layer.inputs[0]].scale[0]
+                is_dense = isinstance(maker.layer.op, ops.Dense)
+                multiplier = along_outputs(multiplier, tensor.ndim, is_dense)
                 tensor = rounded_first(tensor, multiplier, quants[name].scale[0])
             return self._rounded(tensor, quants[name])
 

@@ -258,10 +258,12 @@ def test_no_width_falls_below_one() -> None:
     model = net()
     costs = CostModel(irprune.load(model, IMAGE))
     least = costs.usage(np.ones_like(costs.widths))
-    options = WidthOptions(every=1, rate=8.0, alphas=(1.0, 0.02))
-    budget = Budget(macs=Macs(int(1.5 * least.macs)))
-    pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=options)
-    for _ in range(2000):
+    options = WidthOptions(every=1, rate=8.0)
+    pruner = WidthPruner(
+        model, IMAGE, Budget(macs=Macs(2 * least.macs)), batches(4, 1), options=options
+    )
+    train(model, pruner, 5 * batches(4))
+    for _ in range(200):
         pruner.step()
         if pruner.met:
             break
