@@ -10,11 +10,12 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from irprune.frontends.torch_export import Traced
+from irprune.ir import ops
 from irprune.ir.errors import UsageError
 from irprune.ir.types import DType, Quant
 from irprune.passes.analysis.calibration import Range, calibrate, real_activations
 from irprune.passes.rewrite.scales import WEIGHT_LIMIT
-from irprune.training.folding import effective, folded
+from irprune.training.folding import LAYERS, effective, folded
 from irprune.training.grid import Weights, grid_of, lower, placed
 from irprune.training.replay import (
     Replay,
@@ -104,8 +105,7 @@ class FakeQuantizer(nn.Module):
 
         def made(node: fx.Node, tensor: Any) -> Any:
             if node.name in corrections:
-                is_dense = str(node.target) == DENSE
-                tensor = tensor + along_outputs(corrections[node.name], tensor.ndim, is_dense)
+                tensor = tensor + along(corrections[node.name], tensor, LAYERS[str(node.target)])
             name = self._points.get(node.name)
             if name is None:
                 return tensor
@@ -116,8 +116,8 @@ class FakeQuantizer(nn.Module):
             maker = self._makers.get(name)
             if maker is not None and self._grid.dtype is DType.I8 and maker.path in scales:
                 multiplier = scales[maker.path] * grid[maker.layer.inputs[0]].scale[0]
-                is_dense = isinstance(maker.layer.op, ops.Dense)
-                multiplier = along_outputs(multiplier, tensor.ndim, is_dense)
+                axis = -1 if isinstance(maker.layer.op, ops.Dense) else 1
+                multiplier = along(multiplier, tensor, axis)
                 tensor = rounded_first(tensor, multiplier, quants[name].scale[0])
             return self._rounded(tensor, quants[name])
 
@@ -239,6 +239,13 @@ class FakeQuantizer(nn.Module):
         return found
 
 
+def along(each: Tensor, tensor: Tensor, axis: int) -> Tensor:
+    """What belongs to each index of an axis of a tensor, to be broadcast over the tensor."""
+    shape = [1] * tensor.ndim
+    shape[axis] = -1
+    return each.reshape(shape)
+
+
 def rounded_first(tensor: Tensor, multiplier: Tensor, scale: float) -> Tensor:
     """What a layer makes, as TFLite-Micro's kernels have it before they round it to 8 bits.
 
@@ -247,14 +254,13 @@ def rounded_first(tensor: Tensor, multiplier: Tensor, scale: float) -> Tensor:
     less than half a step becomes a whole one.
 
     Args:
-        tensor: (batch, outputs, ...), what the layer makes.
-        multiplier: (outputs,), the scale of the sums.
+        tensor: what the layer makes.
+        multiplier: the scale of the sums, to be broadcast over the tensor.
         scale: that of what is made.
     """
     with torch.no_grad():
         _, exponent = torch.frexp(multiplier / scale)
         parts = torch.ldexp(torch.ones_like(multiplier), (-exponent).clamp_min(0))
-        parts = parts.reshape([-1, *[1] * (tensor.ndim - 2)])
         steps = tensor.float() / scale
         first = torch.round(steps * parts)
         # Halves of steps go away from zero, which rounding to even would not do with all.

@@ -11,7 +11,8 @@ from torch import Tensor, fx
 from irprune.frontends.torch_export import Traced
 from irprune.training.replay import BATCH_NORM
 
-LAYERS = {"aten.conv1d.default", "aten.conv2d.default", "aten.linear.default"}
+LAYERS = {"aten.conv1d.default": 1, "aten.conv2d.default": 1, "aten.linear.default": -1}
+"""Of operators with weights the axis of what they make along which their outputs are."""
 SMALLEST = 1e-12
 """What is smaller counts as that, as weights are divided by it."""
 
@@ -90,7 +91,7 @@ def folded(traced: Traced, activations: Collection[str]) -> Mapping[str, Sequenc
         if str(norm.target) != BATCH_NORM or norm.args[4] is None:
             continue
         before, users = norm.args[0], list(norm.users)
-        if _is_layer(before) and len(before.users) == 1:
+        if _is_layer(before) and len(before.users) == 1 and _is_along(before):
             _enter(traced, found, norm, before, is_before=False)
         elif len(users) == 1 and _is_layer(users[0]) and _is_gone(traced, norm, activations):
             _enter(traced, found, norm, users[0], is_before=True)
@@ -107,6 +108,11 @@ def effective(weights: Tensor, parts: Sequence[Folded], tensor: Callable[[str], 
 
 def _is_layer(node: object) -> bool:
     return isinstance(node, fx.Node) and str(node.target) in LAYERS
+
+
+def _is_along(layer: fx.Node) -> bool:
+    """Whether normalization of a layer's output, which is along axis 1, is along its outputs."""
+    return LAYERS[str(layer.target)] % layer.meta["val"].ndim == 1
 
 
 def _is_gone(traced: Traced, norm: fx.Node, activations: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ import torch
 from irprune.backends.tflite.table import has_kernel
 from irprune.backends.usage import noise
 from irprune.frontends.torch_export import Traced
+from irprune.ir import ops
 from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph, Node, Value, values
 from irprune.ir.types import Array, DType, Quant
@@ -63,6 +64,16 @@ class Grid:
     dtype: DType
     points: Mapping[Value, str]
     weights: tuple[Weights, ...]
+
+    def makers(self) -> Mapping[str, Weights]:
+        """Of points that a layer makes, by their names, its weights.
+
+        Only of layers that read what follows from points, too: of others, in the midst of an
+        operator of the module, what they read has no quantization yet.
+        """
+        known = completed(self.lowered, dict.fromkeys(self.points, NOTHING)).keys()
+        makers = {w.layer.output: w for w in self.weights if w.layer.inputs[0] in known}
+        return {name: makers[value] for value, name in self.points.items() if value in makers}
 
     def completed(self, ranges: Mapping[str, Range]) -> Mapping[str, Range]:
         """The ranges of the lowered graph's activations, by their names, as far as they follow.
@@ -120,7 +131,7 @@ def _moved(array: Array) -> Array:
 def _same(
     graph: Graph, lowered: Graph, sample: Sequence[Array], names: Collection[str]
 ) -> Mapping[Value, str]:
-    """Of values of the lowered graph which of the other's values, with these names, they are.
+    """Of values of the lowered graph what they are called in the other, if that is a given name.
 
     They are known by their numbers: rewrites make values that have other names, and where a scale
     moves on to the next layer other numbers under the same name.
@@ -165,8 +176,9 @@ def _weights(traced: Traced, lowered: Graph, quantized: Graph) -> list[Weights]:
         if layer is None:
             continue
         quant = quants[layer.name]
-        count = value.type.shape[0]
-        for path, axis, slots in parameters.along(value, 0, torch.arange(count), count):
+        outputs = 1 if isinstance(layer.op, ops.ConvTranspose2d) else 0
+        count = value.type.shape[outputs]
+        for path, axis, slots in parameters.along(value, outputs, torch.arange(count), count):
             if len(set(slots.tolist())) < len(slots):
                 raise UsageError(
                     f"the output channels of '{path}' are not along one axis of it",

@@ -258,7 +258,7 @@ def test_no_width_falls_below_one() -> None:
     model = net()
     costs = CostModel(irprune.load(model, IMAGE))
     least = costs.usage(np.ones_like(costs.widths))
-    options = WidthOptions(every=1, rate=8.0)
+    options = WidthOptions(every=1, rate=4.0)
     pruner = WidthPruner(
         model, IMAGE, Budget(macs=Macs(2 * least.macs)), batches(4, 1), options=options
     )

@@ -153,6 +153,33 @@ class Nets:
         self.inputs.append(x)
         self.outputs.append(y)
 
+    def convs_of_one_weight(self, channels: int, images: Sequence[int]) -> None:
+        """Convolutions side by side, of images of these sizes."""
+        array = np.random.default_rng(0).integers(-127, 128, (channels, 3, 3, channels))
+        w = self.file.constant(array.astype(np.int8), scale=[0.01] * channels)
+        b = self.file.constant(np.zeros(channels, np.int32), scale=[0.001] * channels)
+        for size in images:
+            x, y = (self.tensor((1, size, size, channels)) for _ in range(2))
+            fields: dict[str, Any] = {"strideH": 1, "strideW": 1, "padding": SAME}
+            self.file.operator("CONV_2D", (x, w, b), (y,), "Conv2DOptions", **fields)
+            self.inputs.append(x)
+            self.outputs.append(y)
+
+    def wide_conv(self, outputs: int, kept: int) -> None:
+        """Most of whose weights are zero, so that its scales take more than they."""
+        array = np.zeros((outputs, 1, 1, 16), np.int8)
+        array.reshape(-1)[:kept] = 5
+        self._layer(
+            "CONV_2D",
+            (1, 8, 8, 16),
+            array,
+            (1, 8, 8, outputs),
+            "Conv2DOptions",
+            strideH=1,
+            strideW=1,
+            padding=SAME,
+        )
+
     def chained_convs(self, count: int, *, shared: bool) -> None:
         """Convolutions one behind the other, perhaps with the same weights."""
         rng, shape = np.random.default_rng(0), (1, 8, 8, 16)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from irprune.backends.tflite import scheduled
 from irprune.backends.vela import accelerators, optimise
+from irprune.backends.vela.command_stream import WEIGHTS
 from irprune.budget import Budget
 from irprune.frontends.tflite import TFLiteModel, read_tflite_file
 from irprune.ir.errors import UsageError
@@ -20,7 +21,7 @@ from irprune.passes.analysis.deployment import Precision
 from irprune.passes.analysis.entropy import Exact
 from irprune.passes.analysis.memory import memory_of
 from irprune.report.optimised import print_optimised
-from tests.backends.vela.nets import IMAGE, Nets
+from tests.backends.vela.nets import IMAGE, SAME, Nets
 
 
 def read(path: Path) -> tuple[bytes, TFLiteModel]:
@@ -62,22 +63,74 @@ def test_weights_that_layers_share_count_once(shared_weights: bool) -> None:
     assert f" {raw:,} " in out.export_text()
 
 
+SCALE = 10
+"""Bytes of a channel's bias and scale, which Vela stores beside the weights."""
+
+
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-512", "ethos-u85-256"])
+@pytest.mark.parametrize("shared_weights", [True, False])
+def test_sharing_is_seen_beside_a_wide_layer(shared_weights: bool, name: str) -> None:
+    """Whose scales would leave room for the weights of all."""
+    nets = Nets()
+    nets.chained_convs(3, shared=shared_weights)
+    nets.wide_conv(2048, 600)
+    data = nets.finish()
+    report = optimise(data, read_tflite_file(data, "net"), name)
+    *alike, wide = (layer.weights.bytes for layer in report.layers)
+    stored = alike[:1] if shared_weights else alike
+    assert report.weights.bytes == wide + sum(stored)
+    assert report.read_only == report.weights.bytes + SCALE * (2048 + 16 * len(stored))
+
+
+@pytest.mark.parametrize(("name", "times"), [("ethos-u55-128", 2), ("ethos-u55-32", 3)])
+def test_weights_that_are_stored_for_each_schedule(name: str, times: int) -> None:
+    nets = Nets()
+    nets.convs_of_one_weight(128, (96, 4, 3))
+    data = nets.finish()
+    report = optimise(data, read_tflite_file(data, "net"), name)
+    one, *others = (layer.weights.bytes for layer in report.layers)
+    assert others == [one, one]
+    assert report.weights.bytes == times * one
+    assert report.read_only == times * (one + SCALE * 128)
+
+
+def test_all_operators_on_the_accelerator_have_one_memory() -> None:
+    """An operator of the CPU between them parts those that read the same weights."""
+    nets = Nets()
+    file, shape = nets.file, (1, 4, 4, 8)
+    w = file.constant(np.ones((8, 1, 1, 8), np.int8), scale=[0.01] * 8)
+    b = file.constant(np.zeros(8, np.int32), scale=[0.001] * 8)
+    fields = {"strideH": 1, "strideW": 1, "padding": SAME}
+    x, y, deep, flat, z = map(nets.tensor, (shape, shape, (1, 2, 2, 32), shape, shape))
+    file.operator("CONV_2D", (x, w, b), (y,), "Conv2DOptions", **fields)
+    file.operator("SPACE_TO_DEPTH", (y,), (deep,), "SpaceToDepthOptions", blockSize=2)
+    file.operator("DEPTH_TO_SPACE", (deep,), (flat,), "DepthToSpaceOptions", blockSize=2)
+    file.operator("CONV_2D", (flat, w, b), (z,), "Conv2DOptions", **fields)
+    data = file.finish([x], [z])
+    report = optimise(data, read_tflite_file(data, "net"), "ethos-u55-128")
+    assert len(report.on_cpu) == 2
+    first, second = (layer.weights.bytes for layer in report.layers)
+    assert report.weights.bytes == first == second
+    assert report.read_only == first + SCALE * 8
+
+
 def test_vela_keeps_to_less_memory_where_it_can(shared: Path) -> None:
     data, model = read(shared / "models" / "vww_96_int8.tflite")
     assert optimise(data, model, "ethos-u55-128", sram=50000).sram <= 50000
 
 
-@pytest.mark.parametrize("name", ["ethos-u65-512", "ethos-u85-256"])
+@pytest.mark.parametrize("name", ["ethos-u65-512", "ethos-u85-2048"])
 def test_other_accelerators(shared: Path, name: str) -> None:
     report = optimise(*read(shared / "models" / "kws_ref_model.tflite"), name)
     assert report.accelerator == name
     assert {"Sram", "Dram"} <= report.memories.keys()
-    assert report.weights.bytes > 0
+    assert report.weights.bytes == sum(layer.weights.bytes for layer in report.layers) > 0
     assert report.data[4:8] == b"TFL3"
 
 
 def test_an_unknown_accelerator(shared: Path) -> None:
     assert {"ethos-u55-32", "ethos-u65-256", "ethos-u85-2048"} <= set(accelerators())
+    assert {name.rpartition("-")[0] for name in accelerators()} == WEIGHTS.keys()
     with pytest.raises(UsageError, match=r"no accelerator 'ethos-u99' .*ethos-u55-128, ethos-u55"):
         optimise(*read(shared / "models" / "ad01_int8.tflite"), "ethos-u99")
 
