@@ -263,7 +263,7 @@ def test_no_width_falls_below_one() -> None:
         model, IMAGE, Budget(macs=Macs(2 * least.macs)), batches(4, 1), options=options
     )
     train(model, pruner, 5 * batches(4))
-    for _ in range(100):
+    for _ in range(400):
         pruner.step()
     assert 1 in pruner.widths
     assert torch.all(pruner.multipliers * torch.from_numpy(costs.widths) >= 1 - 1e-9)
