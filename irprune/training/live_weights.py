@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from irprune.frontends.torch_export import Traced
+from irprune.ir.graph import Value
 from irprune.ir.plan import Plan
-from irprune.passes.analysis.deployment import weights
+from irprune.ir.types import Array
+from irprune.passes.one_shot_sparsity import prunable
 from irprune.passes.rewrite.apply_widths import kept_channels
 from irprune.training.sparse_layers import SparseLayer
 from irprune.training.sparsity_terms import LayerSizes
@@ -52,29 +54,42 @@ def live_weights(
     Raises:
         InvalidPlan: as ``apply_widths`` does.
     """
-    found = weights(traced.graph)
     stays: list[Tensor | None] = [None] * len(layers)
-    total = sum(value.type.elements for value in found)
+    axes: Mapping[Value, tuple[Array, ...]] = {}
     if plan is not None and plan.kept:
-        kept = kept_channels(traced.graph, plan)
-        axes = {v: kept.get(v) or tuple(np.ones(n, bool) for n in v.type.shape) for v in found}
-        total = sum(int(np.prod([axis.sum() for axis in of])) for of in axes.values())
-        live = torch.zeros(traced.size, dtype=torch.bool)
-        for value, of in axes.items():
-            if value in traced.elements:
-                live[traced.elements[value][np.ix_(*of)]] = True
-        stays = [live[traced.tensors[layer.path]].to(layer.weights.device) for layer in layers]
+        axes = kept_channels(traced.graph, plan)
+    held, others = _held(traced, axes)
+    if axes:
+        masks = ((held > 0)[traced.tensors[layer.path]] for layer in layers)
+        stays = [of.to(layer.weights.device) for of, layer in zip(masks, layers, strict=True)]
+    counts, copies = [], []
+    for layer, of_layer in zip(layers, stays, strict=True):
+        count = layer.weights.numel() if of_layer is None else int(of_layer.sum())
+        numbers = traced.tensors[layer.path]
+        counts.append(count)
+        copies.append(int(held[numbers].sum()) / count)
+        held[numbers] = 0
     like = layers[0].weights
     like = like.to(torch.promote_types(like.dtype, torch.float32))
-    counts = [
-        layer.weights.numel() if of_layer is None else int(of_layer.sum())
-        for layer, of_layer in zip(layers, stays, strict=True)
-    ]
     macs = [layer.macs * n / layer.weights.numel() for layer, n in zip(layers, counts, strict=True)]
     sizes = LayerSizes(
         tuple(layer.path for layer in layers),
         like.new_tensor(counts),
         like.new_tensor(macs),
-        total - sum(counts),
+        like.new_tensor(copies),
+        others + int(held.sum()),
     )
     return LiveWeights(sizes, tuple(stays))
+
+
+def _held(traced: Traced, axes: Mapping[Value, tuple[Array, ...]]) -> tuple[Tensor, int]:
+    """How many of the graph's weights each element is, and how many are of no parameter."""
+    held, others = torch.zeros(traced.size, dtype=torch.int64), 0
+    for value in prunable(traced.graph):
+        of = axes.get(value) or tuple(np.ones(n, bool) for n in value.type.shape)
+        numbers = traced.elements.get(value)
+        if numbers is None:
+            others += int(np.prod([axis.sum() for axis in of]))
+        else:
+            held[numbers[np.ix_(*of)]] += 1
+    return held, others

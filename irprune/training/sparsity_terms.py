@@ -53,6 +53,7 @@ class LayerSizes:
         paths: of the layers' weights.
         elements: (layers,), how many weights each has.
         macs: (layers,), the multiply-accumulates by them.
+        copies: (layers,), how often each is stored: once for each form in which it is read.
         whole: how many weights other layers have, which stay.
         ratio: what coded weights really take, over what they are counted to take.
     """
@@ -60,13 +61,14 @@ class LayerSizes:
     paths: tuple[str, ...]
     elements: Tensor
     macs: Tensor
+    copies: Tensor
     whole: int = 0
     ratio: float = 1.0
 
     @property
     def raw_bytes(self) -> float:
         """Bytes of all weights as they are."""
-        return (float(self.elements.sum()) + self.whole) * BITS / 8
+        return (float((self.elements * self.copies).sum()) + self.whole) * BITS / 8
 
     def share(self, cost: SparsityCost, densities: Tensor) -> Tensor:
         """What layers of such densities cost, over what they cost dense.
@@ -89,7 +91,8 @@ class LayerSizes:
 
     def coded_bytes(self, densities: Tensor) -> Tensor:
         """Bytes of the coded weights of all layers, those that stay whole among them."""
-        bits = (self.elements * coded_bits(densities)).sum() + self.whole * BITS
+        stored = self.elements * self.copies
+        bits = (stored * coded_bits(densities)).sum() + self.whole * BITS
         return self.ratio * bits / 8
 
     def matching(self, pattern: str) -> Tensor:

@@ -275,7 +275,9 @@ class WidthPruner(Generic[M]):
         if self._options.feedback is not Feedback.TASK:
             gradient[by_resources <= 0] = 0  # the focus on what is violated
         self._logs -= self._options.rate * gradient * self.multipliers
-        self._logs.clamp_min_(-torch.from_numpy(self._most).log())  # of one unit there is no less
+        self._logs.clamp_min_(
+            -torch.from_numpy(self._most).double().log()
+        )  # of one unit there is no less
         self._updates += 1
 
     def _resource_gradient(self) -> Tensor:

@@ -13,17 +13,15 @@ from torch.nn import functional as F
 
 import irprune
 from irprune import zoo
-from irprune.backends.compile import Compiled, CompileOptions, Numbers, compile_tflite
+from irprune.backends.compile import CompileOptions, Numbers, compile_tflite
 from irprune.backends.ranges import read_ranges, write_ranges
 from irprune.ir.errors import UsageError
 from irprune.ir.fixed_point import Multiplier
 from irprune.ir.plan import fingerprint
-from irprune.ir.types import Array, DType
+from irprune.ir.types import DType
 from irprune.training.fake_quantizer import MOMENTUM, FakeQuantizer, rounded_first
 from irprune.training.gates import Gates
-from tests.tflite_files import Micro
-
-IMAGE = (torch.zeros(1, 3, 8, 8),)
+from tests.quantized_training import IMAGE, compiled, results, samples, trained
 
 
 class Net(nn.Module):
@@ -54,43 +52,6 @@ def net() -> Net:
     return module
 
 
-def images(count: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def trained(quantizer: FakeQuantizer, steps: int = 30) -> FakeQuantizer:
-    optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.05)
-    quantizer.train()
-    for step in range(steps):
-        x = images(16, step)
-        loss = F.cross_entropy(quantizer(x), (x[:, 0].mean((1, 2)) > 0).long())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return quantizer.eval()
-
-
-def compiled(quantizer: FakeQuantizer, numbers: Numbers = Numbers.INT8) -> Compiled:
-    graph = irprune.load(quantizer.module, IMAGE)
-    ranges = quantizer.ranges((images(16),))
-    return compile_tflite(graph, options=CompileOptions(numbers), ranges=ranges)
-
-
-def results(file: Compiled, x: Tensor) -> Array:
-    """What the runtime computes, as reals, and how large a step of it is."""
-    (entry,), (end,) = file.model.graph.inputs, file.model.graph.outputs
-    assert entry.type.quant is not None
-    assert end.type.quant is not None
-    least, most = entry.type.dtype.limits
-    scale, zero = entry.type.quant.scale[0], entry.type.quant.zero_point[0]
-    channels_last = entry.type.shape[-1] == 3
-    placed = x.numpy().transpose(0, 2, 3, 1) if channels_last else x.numpy()
-    stored = np.clip(np.rint(placed / scale) + zero, least, most).astype(entry.type.dtype.numpy)
-    micro = Micro(file.data)
-    found = np.concatenate([micro(image[None])[0] for image in stored])
-    return (found.astype(np.float64) - end.type.quant.zero_point[0]) * end.type.quant.scale[0]
-
-
 @pytest.mark.parametrize("name", ["autoencoder", "ds_cnn_m", "mobilenet_v2", "resnet8"])
 def test_it_computes_what_the_module_does_before_it_starts(name: str) -> None:
     module, (example,) = zoo.from_spec(name)
@@ -105,7 +66,7 @@ def test_it_computes_what_the_module_does_before_it_starts(name: str) -> None:
 def test_masks_hold_channels_at_zero_here_too() -> None:
     module = net().eval()
     quantizer = FakeQuantizer(module, IMAGE, start=1).eval()
-    x = images(4)
+    x = samples(4)
     with torch.no_grad():
         whole = module(x)
         gates = Gates(module, IMAGE)
@@ -132,7 +93,7 @@ def test_the_runtime_gives_the_numbers_that_training_saw(
     numbers: Numbers, dtype: DType, share: float
 ) -> None:
     quantizer = trained(FakeQuantizer(net(), IMAGE, dtype=dtype))
-    x = images(64, seed=99)
+    x = samples(64, seed=99)
     with torch.no_grad():
         seen, real = quantizer(x).numpy(), quantizer.module.eval()(x).numpy()
     found = results(compiled(quantizer, numbers), x)
@@ -176,9 +137,9 @@ def test_normalization_before_a_layer(layers: list[nn.Module]) -> None:
             nn.init.uniform_(part.weight, 0.1, 3.0)
             nn.init.normal_(part.bias)
     module = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(4))
-    module(images(2))
+    module(samples(2))
     quantizer = trained(FakeQuantizer(module, IMAGE, dtype=DType.I16))
-    x = images(32, seed=99)
+    x = samples(32, seed=99)
     with torch.no_grad():
         seen = quantizer(x).numpy()
     file = compiled(quantizer, Numbers.INT16X8)
@@ -200,8 +161,8 @@ def test_normalization_as_its_modules_are_set() -> None:
         net.train()
         net.get_submodule("3").eval()
     for seed in range(3):
-        quantizer(images(8, seed))
-        other(images(8, seed))
+        quantizer(samples(8, seed))
+        other(samples(8, seed))
     for name, buffer in other.named_buffers():
         torch.testing.assert_close(module.get_buffer(name), buffer)
 
@@ -209,7 +170,7 @@ def test_normalization_as_its_modules_are_set() -> None:
 def test_a_quantizer_goes_on_from_its_state() -> None:
     first, other = trained(FakeQuantizer(net(), IMAGE)), FakeQuantizer(net(), IMAGE)
     other.load_state_dict(first.state_dict())
-    x = images(4)
+    x = samples(4)
     with torch.no_grad():
         assert torch.equal(first(x), other.eval()(x))
     assert first.ranges() == other.ranges()
@@ -217,21 +178,21 @@ def test_a_quantizer_goes_on_from_its_state() -> None:
 
 def test_ranges_are_moving_averages_until_they_are_frozen() -> None:
     quantizer = FakeQuantizer(net(), IMAGE).train()
-    first, second = images(8, 1), images(8, 2)
+    first, second = samples(8, 1), samples(8, 2)
     quantizer(first)
     quantizer(second)
     low = MOMENTUM * float(first.min()) + (1 - MOMENTUM) * float(second.min())
     assert quantizer.ranges()["x"].low == pytest.approx(low)
     quantizer.freeze()
     before = copy.deepcopy(quantizer.state_dict())
-    quantizer(images(8, 3))
+    quantizer(samples(8, 3))
     after = quantizer.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_nothing_is_rounded_before_the_start() -> None:
     quantizer = FakeQuantizer(net(), IMAGE, start=2)
-    x = images(8)
+    x = samples(8)
     rounded = []
     for _ in range(3):
         quantizer.train()(x)

@@ -21,6 +21,7 @@ from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.channels import channels as find_channels
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.passes.analysis.deployment import weights
+from irprune.passes.analysis.entropy import bits_per_weight
 from irprune.training.apply import apply_to_module
 from irprune.training.coded_size import estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
@@ -278,6 +279,31 @@ def test_tied_weights_and_cells() -> None:
     assert sparse.second.weight is sparse.first.weight
     assert int((sparse.first.weight == 0).sum()) == 18
     assert isinstance(model.first.weight, nn.Parameter)
+
+
+def test_a_parameter_that_is_read_in_two_forms_is_stored_in_both() -> None:
+    """What is counted without a check is what the constants come to, with their common mask."""
+
+    class Mirror(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(12, 12))
+            self.whole = nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.whole((x @ self.weight).relu() @ self.weight.t())
+            return y
+
+    torch.manual_seed(0)
+    options = SparsityOptions(leave=("whole.weight",))
+    goal = [BoundedBytes(Bytes(250))]
+    learner = SparsityLearner(Mirror(), (torch.randn(1, 12),), goal, options=options)
+    graph = irprune.load(learner.finish(), (torch.randn(1, 12),))
+    found = [graph.constants[value] for value in weights(graph)]
+    assert sorted(array.size for array in found) == [60, 144, 144]
+    wanted = sum(a.size * bits_per_weight(8, np.count_nonzero(a) / a.size) / 8 for a in found)
+    assert learner.coded_bytes == pytest.approx(wanted, rel=1e-6)
+    assert 240 < wanted <= 250
 
 
 def test_layers_are_chosen() -> None:

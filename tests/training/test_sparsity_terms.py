@@ -34,9 +34,10 @@ def tensor(*numbers: float) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def sizes(*elements: float, macs: tuple[float, ...] = (), whole: int = 0) -> LayerSizes:
+def sizes(*elements: float, macs: tuple[float, ...] = ()) -> LayerSizes:
     paths = tuple(f"layer.{i}" for i in range(len(elements)))
-    return LayerSizes(paths, tensor(*elements), tensor(*(macs or elements)), whole)
+    once = tensor(*(1 for _ in elements))
+    return LayerSizes(paths, tensor(*elements), tensor(*(macs or elements)), once)
 
 
 THREE = sizes(100, 300, 600, macs=(500, 300, 200))
@@ -95,8 +96,8 @@ def test_coded_bits(shared: Path) -> None:
 
 
 def test_coded_bytes() -> None:
-    """Of layers that stay whole, too; and corrected by what a check has found."""
-    layers = LayerSizes(("a",), tensor(800), tensor(1), whole=100, ratio=1.5)
+    """Of layers that stay whole, too; as often as stored, and corrected by a check."""
+    layers = LayerSizes(("a",), tensor(400), tensor(1), tensor(2), whole=100, ratio=1.5)
     wanted = 1.5 * (800 * bits_per_weight(8, 0.25) / 8 + 100)
     assert float(layers.coded_bytes(tensor(0.25))) == pytest.approx(wanted)
     share = float(layers.share(SparsityCost.COMPRESSED, tensor(0.25)))
