@@ -5,7 +5,8 @@
 
 Each run is ``irprune train`` on one core, with a folder of its own in OUT; those that are there
 already are not repeated, and those that were killed go on. At the end a table of all is printed.
-Accuracy is that of the compiled model in TFLite-Micro.
+Accuracy is that of the compiled model in TFLite-Micro, and on the same images that of the module on
+the grid of integers.
 """
 
 from __future__ import annotations
@@ -104,6 +105,10 @@ METHODS = {
 """The method and what is set for widths, by the name in the table."""
 
 
+SECONDS = "seconds.txt"
+"""Of a run's folder, the file with what it has taken."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("task", choices=TASKS)
@@ -119,9 +124,13 @@ def main() -> None:
     print_table(given.task, given.out, given.seeds, given.only)
 
 
+def run_folder(out: Path, task: str, name: str, seed: int) -> Path:
+    return out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
 def train(task: str, data: Path, out: Path, name: str, seed: int) -> None:
     """One run, or what is left of it."""
-    folder = out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    folder = run_folder(out, task, name, seed)
     if (folder / "summary.json").exists():
         return
     method, pruning = METHODS[name]
@@ -144,22 +153,26 @@ def train(task: str, data: Path, out: Path, name: str, seed: int) -> None:
         check=False,
     )
     (folder / "log.txt").write_text(done.stderr)
+    took = folder / SECONDS
+    seconds = time.time() - start + (float(took.read_text()) if took.exists() else 0.0)
+    took.write_text(f"{seconds:.1f}\n")
     if not (folder / "summary.json").exists():
         print(f"{name}, seed {seed} failed, see {folder / 'log.txt'}", file=sys.stderr, flush=True)
         return
-    print(f"{name}, seed {seed}: {time.time() - start:.0f} s", file=sys.stderr, flush=True)
+    print(f"{name}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def print_table(task: str, out: Path, seeds: int, names: list[str]) -> None:
-    """A row for each method: means over the seeds, and how far accuracy spreads."""
-    print(f"| {task} | int8 accuracy, % | fake-quantized | SRAM | flash | MACs | within |")
-    print("|---|---|---|---|---|---|---|")
+    """A row for each method: means over the seeds, the spread, the largest gap to int8."""
+    print(f"| {task} | int8, % | fake-quantized, % | SRAM | flash | MACs | within | s |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in names:
         found = []
         for seed in range(seeds):
-            folder = out / f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            folder = run_folder(out, task, name, seed)
             if (folder / "summary.json").exists():
-                found.append(json.loads((folder / "summary.json").read_text()))
+                seconds = float((folder / SECONDS).read_text())
+                found.append(json.loads((folder / "summary.json").read_text()) | {"s": seconds})
         if found:
             print(row(name, found))
 
@@ -168,16 +181,21 @@ def row(name: str, found: list[Any]) -> str:
     """One line of the table."""
     accuracies = [100 * one["int8_accuracy"] for one in found]
     spread = statistics.stdev(accuracies) if len(found) > 1 else 0.0
-    fake = statistics.mean(100 * one["quantized_accuracy"] for one in found)
+    fake = statistics.mean(100 * one["quantized_accuracy_of_samples"] for one in found)
+    apart = max(
+        100 * abs(one["quantized_accuracy_of_samples"] - one["int8_accuracy"]) for one in found
+    )
+    seconds = statistics.mean(one["s"] for one in found)
     used = [
         " / ".join(f"{one['usage'][resource]:,}" for one in found)
         for resource in ("sram", "flash", "macs")
     ]
     within = sum(not one["exceeded"] for one in found)
+    mean = statistics.mean(accuracies)
     return (
-        f"| {name} | {statistics.mean(accuracies):.2f} ± {spread:.2f} | {fake:.2f} | "
+        f"| {name} | {mean:.2f} ± {spread:.2f} | {fake:.2f}, {apart:.2f} apart at most | "
         + " | ".join(used)
-        + f" | {within} of {len(found)} |"
+        + f" | {within} of {len(found)} | {seconds:.0f} |"
     )
 
 
