@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TypeAlias
 
 from rich.console import Console
@@ -24,6 +25,12 @@ HEADINGS = {
     "ethos_u": "Ethos-U55, U65",
     "mlw_codec": "mlw_codec",
 }
+KIND = 14
+"""Letters of a line of a column's kind."""
+BOUNDS = (
+    "bounds are of the entropy of weights one by one, not of an encoder: headers and filling take "
+    "more, and a code of runs of zeros can take less"
+)
 
 
 def print_compressed(out: Console, report: Report) -> None:
@@ -35,8 +42,8 @@ def print_compressed(out: Console, report: Report) -> None:
     for heading in ("elements", "not 0", "bytes"):
         table.add_column(heading, justify="right", no_wrap=True)
     for key, size in _total(sizes).items():
-        kind = "" if size is None else f"\n({size.kind})"
-        table.add_column(f"{HEADINGS[key]}{kind}", justify="right", no_wrap=True)
+        kind = [] if size is None else wrap(f"({size.kind})", KIND)
+        table.add_column("\n".join([HEADINGS[key], *kind]), justify="right", no_wrap=True)
     for tensor, row in zip(found, sizes, strict=True):
         table.add_row(
             plain(tensor.value.name),
@@ -54,6 +61,7 @@ def print_compressed(out: Console, report: Report) -> None:
         out.print(f"bytes; without zeros, as the file has some of them, these take {stored:,}")
     else:
         out.print("bytes; a .tflite file holds zeros like other weights, and is as large with them")
+    out.print(BOUNDS)
 
 
 def compressed(report: Report) -> Json:

@@ -40,15 +40,22 @@ class Size:
 
 
 class UpperBound(Size):
-    """What the entropy is at the most."""
+    """What the entropy of weights one by one is at the most.
 
-    kind = "upper bound"
+    No bound of what an encoder takes: headers and filling come on top, and runs of zeros as one
+    code may be below.
+    """
+
+    kind = "upper bound of entropy"
 
 
 class LowerBound(Size):
-    """What a code takes at the least: the entropy."""
+    """What codes take at the least that have one codeword for each weight, the entropy of order 0.
 
-    kind = "lower bound"
+    Those that code runs or whole streams may be below.
+    """
+
+    kind = "lower bound, one by one"
 
 
 class Estimate(Size):
@@ -94,7 +101,7 @@ class CodedWeights:
 
     @property
     def printed(self) -> UpperBound:
-        """UDC's bound of the entropy as printed."""
+        """UDC's upper bound of the entropy as printed."""
         return UpperBound(self._bytes(printed_bits_per_weight(self.bits, self.density)))
 
     @property
@@ -104,7 +111,7 @@ class CodedWeights:
 
     @property
     def entropy(self) -> LowerBound:
-        """What no code of weights one by one goes below."""
+        """What no code of weights one by one goes below, its table apart."""
         return LowerBound(self._bytes(entropy(self.integers)))
 
     @cached_property

@@ -133,6 +133,18 @@ def test_zeros_beside_one_weight_take_almost_nothing() -> None:
     assert stream_size(weights) <= 65536 / 8 / 4
 
 
+def test_runs_are_coded_below_the_entropy_and_headers_above_its_bounds() -> None:
+    """Which bound codes of weights one by one alone."""
+    runs = np.zeros((64, 64), np.float32)
+    runs[:8] = np.random.default_rng(0).normal(size=(8, 64))
+    few = np.ones((1, 1), np.float32)
+    (below,), (above,) = (coded_weights(dense(array)) for array in (runs, few))
+    assert below.estimated is not None
+    assert above.estimated is not None
+    assert below.estimated.bytes < below.entropy.bytes < below.mask_and_values.bytes
+    assert above.estimated.bytes > above.printed.bytes
+
+
 def dense(array: Array, quant: Quant | None = None) -> Graph:
     builder = Builder("net")
     x = builder.input("x", (1, array.shape[1]), DType.F32)
