@@ -35,7 +35,7 @@ path = "{data}"
 epochs = 3
 learning_rate = 0.01
 [pruning]
-rate = 6.0
+rate = 4.0
 {pruning}
 [quantization]
 epochs = 1
