@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from irprune.frontends.torch_export import Traced
 from irprune.ir import ops
 from irprune.ir.errors import UsageError
-from irprune.ir.types import DType, Quant
+from irprune.ir.types import DType, Quant, dims
 from irprune.passes.analysis.calibration import Range, calibrate, real_activations
 from irprune.passes.rewrite.scales import WEIGHT_LIMIT
 from irprune.training.folding import LAYERS, effective, folded
@@ -43,8 +43,9 @@ class FakeQuantizer(nn.Module):
     moving averages of their least and greatest elements (Jacob et al., Quantization and Training
     of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3.1). Gradients go
     straight through. Where TFLite-Micro rounds twice, so does this. Biases, which have 32 bits,
-    stay reals; so do the parts of an activation function or a recurrent cell, which the module has
-    not and its compiled form has.
+    stay reals; so does what is within one operator of torch and is several in the compiled form:
+    the parts of an activation function or of a normalization over groups, and the gates, states
+    and weights of a recurrent cell.
 
     The module runs operator by operator, as torch.export traces it in evaluation mode, once for
     each shape of inputs. Batch normalization and dropout do in training what they do there; other
@@ -189,7 +190,17 @@ class FakeQuantizer(nn.Module):
     def _traced_for(self, inputs: tuple[object, ...]) -> Traced:
         key = shapes_of(inputs)
         if key not in self._traced:
-            self._traced[key] = trace_without_hooks(self.module, inputs)
+            traced = trace_without_hooks(self.module, inputs)
+            missing = self._points.keys() - {node.name for node in traced.program.graph.nodes}
+            if missing:
+                shapes = ", ".join(dims(tuple(shape)) for shape, _ in key)
+                raise UsageError(
+                    f"'{min(missing)}' is not computed of inputs of shape {shapes}, and is of the "
+                    "example inputs",
+                    where=type(self.module).__name__,
+                    hint="let forward do the same to batches of all sizes",
+                )
+            self._traced[key] = traced
         return self._traced[key]
 
     def _known(self) -> Mapping[str, Range]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from irprune.frontends.torch_export import Traced
+from irprune.frontends.torch_export.nodes import examples
 from irprune.training.replay import BATCH_NORM
 
 LAYERS = {"aten.conv1d.default": 1, "aten.conv2d.default": 1, "aten.linear.default": -1}
@@ -112,7 +113,8 @@ def _is_layer(node: object) -> bool:
 
 def _is_along(layer: fx.Node) -> bool:
     """Whether normalization of a layer's output, which is along axis 1, is along its outputs."""
-    return LAYERS[str(layer.target)] % layer.meta["val"].ndim == 1
+    (made,) = examples(layer)
+    return LAYERS[str(layer.target)] % made.ndim == 1
 
 
 def _is_gone(traced: Traced, norm: fx.Node, activations: Collection[str]) -> bool:
