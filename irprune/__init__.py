@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from irprune.passes.rewrite.reorder import reorder
     from irprune.report.report import Report, analyze
     from irprune.training.apply import apply_to_module, apply_to_optimizer
-    from irprune.training.coded_size import encoded_bytes, estimated_bytes
+    from irprune.training.coded_size import compiled_bytes, encoded_bytes, estimated_bytes
     from irprune.training.fake_quantizer import FakeQuantizer
     from irprune.training.sparsity import SparsityLearner
     from irprune.training.sparsity_options import (
@@ -116,6 +116,7 @@ _HOMES = {
     "channels": "irprune.passes.analysis.channels",
     "check_arena": "irprune.passes.analysis.arena",
     "compile_tflite": "irprune.backends.compile",
+    "compiled_bytes": "irprune.training.coded_size",
     "compiled_usage": "irprune.backends.usage",
     "deployed": "irprune.passes.pipeline",
     "device": "irprune.devices",
@@ -189,6 +190,7 @@ __all__ = [
     "channels",
     "check_arena",
     "compile_tflite",
+    "compiled_bytes",
     "compiled_usage",
     "deployed",
     "device",

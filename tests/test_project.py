@@ -101,6 +101,7 @@ def test_the_public_names() -> None:
         "channels",
         "check_arena",
         "compile_tflite",
+        "compiled_bytes",
         "compiled_usage",
         "deployed",
         "device",

@@ -7,10 +7,12 @@ import torch
 
 import irprune
 from irprune import zoo
+from irprune.backends.vela import optimise
 from irprune.backends.vela.codec import encoded
+from irprune.ir.errors import UsageError
 from irprune.ir.types import Bytes
 from irprune.passes.analysis.entropy import coded_weights
-from irprune.training.coded_size import encoded_bytes, estimated_bytes
+from irprune.training.coded_size import compiled_bytes, encoded_bytes, estimated_bytes
 from irprune.training.sparsity_terms import BoundedBytes
 from tests.sparse_nets import IMAGE, learned
 from tests.stripes import batches
@@ -34,13 +36,35 @@ def test_bytes_are_those_of_the_compiled_model(sparsity: float) -> None:
     assert estimate == pytest.approx(exact, rel=0.05)
 
 
-def test_a_budget_of_what_vela_encodes_is_met() -> None:
+SAMPLES = [[x[:1].numpy()] for x, _ in batches(4, 1)]
+
+
+def test_a_budget_of_what_the_codec_encodes_is_met() -> None:
     """By the compiled model, whose scales are those of other samples."""
     bound = Bytes(1500)
     learner = learned([BoundedBytes(bound)], 10, check=encoded_bytes)[1]
     sparse = learner.finish().eval()
-    samples = [[x[:1].numpy()] for x, _ in batches(4, 1)]
-    file = irprune.compile_tflite(irprune.load(sparse, IMAGE), samples).model.graph
+    file = irprune.compile_tflite(irprune.load(sparse, IMAGE), SAMPLES).model.graph
     exact = sum(size.bytes for size in map(encoded, coded_weights(file)) if size)
     assert 0.95 * bound < exact <= bound
     assert learner.coded_bytes == pytest.approx(exact)
+
+
+def test_a_budget_of_what_vela_stores_is_met() -> None:
+    """By the file that Vela makes of the model, where the codec would have said otherwise."""
+    bound, name = Bytes(1500), "ethos-u55-128"
+    learner = learned([BoundedBytes(bound)], 0, check=compiled_bytes(name, SAMPLES[:1]))[1]
+    graph = irprune.load(learner.finish().eval(), IMAGE)
+    file = irprune.compile_tflite(graph, SAMPLES)
+    found = optimise(file.data, file.model, name)
+    taken = sum(layer.weights.bytes for layer in found.layers)
+    assert 0.95 * bound < taken <= bound
+    assert learner.coded_bytes == pytest.approx(taken)
+    assert encoded_bytes(graph) != taken
+
+
+def test_weights_that_are_left_to_the_cpu_are_named() -> None:
+    wide = torch.nn.Conv2d(8, 4, 3, stride=4, padding=1)
+    x = torch.ones(1, 8, 17, 17)
+    with pytest.raises(UsageError, match=r"weights of .* are left to the CPU, and not encoded"):
+        compiled_bytes("ethos-u55-128", [[x.numpy()]])(irprune.load(wide, (x,)))

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,6 @@ from torch.utils.data import DataLoader, Subset
 
 import irprune
 from irprune import zoo
-from irprune.backends.vela import optimise
-from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes
 from irprune.training.data import Batches, Samples, Splits, splits
 from irprune.training.sparsity import SparsityLearner
@@ -183,22 +181,20 @@ def compiled_run(goal: Goal, data: Splits, seed: int, given: argparse.Namespace)
     shown = first(data.train, CALIBRATED)
     samples = [[shown[i][0][None].numpy()] for i in range(len(shown))]
 
-    def encoded(graph: Graph) -> float:
-        return encode(graph, samples[:4])[1]
-
-    bounded = not isinstance(goal, FixedSparsity)
     options = SparsityOptions(leave=LEAVE, every=max(1, given.steps // 5))
-    check: Callable[[Graph], float] | None = encoded if bounded else None
+    bounded = not isinstance(goal, FixedSparsity)
+    check = irprune.compiled_bytes(ACCELERATOR, samples[:4]) if bounded else None
     learner = SparsityLearner(module, inputs, goal, options=options, check=check)
     train(module, learner, data, seed, given.steps, frozen=FROZEN)
     sparse = learner.finish().eval()
     seconds = time.time() - began
-    file, taken = encode(irprune.load(sparse, inputs), samples)
+    graph = irprune.load(sparse, inputs)
+    file = irprune.compile_tflite(graph, samples).data
     test = first(data.test, given.test)
     return {
         "accuracy": accuracy(sparse, test),
         "int8_accuracy": int8_accuracy(file, test),
-        "bytes": round(taken),
+        "bytes": round(irprune.compiled_bytes(ACCELERATOR, samples)(graph)),
         "sparsity": learner.sparsity,
         "seconds": seconds,
         "layers": dict(learner.sparsities),
@@ -262,15 +258,6 @@ def accuracy(module: nn.Module, samples: Samples) -> float:
         for x, y in DataLoader(samples, 250):
             right += int((module(x).argmax(1) == y).sum())
     return right / len(samples)
-
-
-def encode(graph: Graph, samples: Sequence[Any]) -> tuple[bytes, float]:
-    """The int8 file, and the bytes of all of its weights as Vela encodes them."""
-    compiled = irprune.compile_tflite(graph, samples)
-    optimised = optimise(compiled.data, compiled.model, ACCELERATOR)
-    if optimised.on_cpu:
-        raise SystemExit(f"left to the CPU: {optimised.on_cpu}")
-    return compiled.data, optimised.weights.bytes
 
 
 def int8_accuracy(file: bytes, samples: Samples) -> float:
