@@ -272,6 +272,22 @@ def test_a_frozen_learner_takes_no_more_than_it_has_to() -> None:
     assert zeros(sparse) == pytest.approx(learner.sparsities)
 
 
+def test_a_budget_is_met_by_all_layers_though_one_has_hardly_a_threshold() -> None:
+    """The largest layer loses its share when all are frozen, and the others are not emptied."""
+    goal, large = [BoundedCost(SparsityCost.PARAMETERS, 0.5)], SPARSE.index("body.0.weight")
+    options = replace(FAST, start=0.5)
+    learner = SparsityLearner(net(), IMAGE, goal, options=options)
+    state = learner.state_dict()
+    state["thresholds"][large] *= 0.01
+    state["gone"][large] = torch.zeros_like(state["gone"][large])
+    learner.load_state_dict(state)
+    assert learner.sparsities["body.0.weight"] == 0
+    learner.freeze()
+    assert 0.5 <= learner.sparsity < 0.51
+    others = [s for path, s in learner.sparsities.items() if path != "body.0.weight"]
+    assert 0.3 < learner.sparsities["body.0.weight"] < max(others) < 0.9
+
+
 def test_budgets_that_no_threshold_keeps_are_named() -> None:
     """Of bytes by the check, which finds more by then; and of parameters by their own name."""
     bytes_taken = [500.0]
