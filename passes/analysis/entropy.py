@@ -116,7 +116,10 @@ class CodedWeights:
 
     @cached_property
     def estimated(self) -> Estimate | None:
-        """What an Ethos-U's stream takes; None of 16-bit weights, which it does not read."""
+        """What an Ethos-U's stream takes; None of 16-bit weights, which it does not read.
+
+        Too low where almost no weights are left (``stream_size``).
+        """
         if self.bits > 8:
             return None
         stream = weight_stream(self.integers, depthwise=self.depthwise, bits=self.input_bits)

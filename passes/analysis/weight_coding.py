@@ -115,6 +115,10 @@ def stream_size(stream: Array) -> int:
     Vela has two encoders. That of its compiler codes runs of zeros where zeros are five times as
     frequent as any other weight; that of ``mlw_codec`` decides piece by piece, which comes to about
     the better of both ways. The estimate is the middle, so that it is near to either.
+
+    Where hardly one of 2,000 weights is left it is too low, by up to a bit a weight: the compiler
+    codes slices of outputs by themselves, of which one that is all zero takes that, and chooses
+    its code of runs without the zeros behind the last weight.
     """
     plain = _section_bits(stream)
     others = stream[stream != 0]

@@ -71,13 +71,13 @@ class Nets:
 
     def heavy_conv(self, channels: int) -> None:
         """Whose weights are all 127, 8 x 8 of each channel."""
-        self._plain_conv(np.full((2, 8, 8, channels), 127, np.int8))
+        self.plain_conv(np.full((2, 8, 8, channels), 127, np.int8))
 
     def even_conv(self, value: int) -> None:
         """Whose weights are all equal."""
-        self._plain_conv(np.full((64, 3, 3, 64), value, np.int8))
+        self.plain_conv(np.full((64, 3, 3, 64), value, np.int8))
 
-    def _plain_conv(self, weights: Array) -> None:
+    def plain_conv(self, weights: Array) -> None:
         """Over an image as large as its kernel."""
         outputs, *image = weights.shape
         fields: dict[str, Any] = {"strideH": 1, "strideW": 1, "padding": VALID}

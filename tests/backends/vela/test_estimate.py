@@ -126,3 +126,21 @@ def test_a_layer_of_one_weight(tmp_path: Path, value: int) -> None:
     assert found.estimated is not None
     assert found.estimated.bytes == pytest.approx(layer.weights.bytes, abs=16)
     assert (found.density, found.entropy.bytes) == (value / 7, 0)
+
+
+@pytest.mark.parametrize("left", [1, 10, 40])
+def test_a_layer_of_which_hardly_a_weight_is_left(tmp_path: Path, left: int) -> None:
+    """One of a thousand is enough for the estimate; of fewer Vela may take a bit for each."""
+    weights = np.zeros((64, 3, 3, 64), np.int8)
+    rng = np.random.default_rng(0)
+    weights.reshape(-1)[rng.choice(weights.size, left, replace=False)] = rng.integers(1, 127, left)
+    nets = Nets()
+    nets.plain_conv(weights)
+    report, sizes = optimised(nets.finish(), tmp_path)
+    (layer,) = report.layers
+    found = sizes[layer.node.inputs[1]]
+    assert found.estimated is not None
+    if left == 40:
+        assert found.estimated.bytes == pytest.approx(layer.weights.bytes, rel=0.05)
+    else:
+        assert found.estimated.bytes <= layer.weights.bytes <= weights.size / 8 + 64
