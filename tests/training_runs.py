@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from irprune.training.config import TrainConfig, parse_config
 from irprune.training.history import Row
+from irprune.training.loop import Loop
+from irprune.training.outcome import Outcome, write_outcome
 
 BUDGET = "sram=1700 flash=6500 macs=40k"
 SETTINGS: dict[str, Any] = {
@@ -31,6 +34,13 @@ quantization = {epochs = 2, start = 4}
 
 def config(**changes: Any) -> TrainConfig:
     return parse_config({**SETTINGS, **changes})
+
+
+def trained(folder: Path, settings: TrainConfig) -> tuple[Loop, Outcome]:
+    folder.mkdir()
+    loop = Loop(settings, folder, ignored)
+    loop.run()
+    return loop, write_outcome(loop, folder)
 
 
 def ignored(step: int, total: int, row: Row | None) -> None:

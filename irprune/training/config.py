@@ -126,12 +126,13 @@ class Quantization(Section):
 
     Attributes:
         epochs: the last ones, with fake quantization; with none, ranges are calibrated.
-        start: of these, the steps that only observe ranges.
+        start: of these, the steps that only observe ranges; by default 20, or half of those after
+            which ranges stay, if that is less.
         test_samples: the test samples that the compiled model is run on, in the runtime.
     """
 
     epochs: NotNegative = 1
-    start: NotNegative = 20
+    start: NotNegative | None = None
     test_samples: Count = 1000
 
 

@@ -54,7 +54,7 @@ class FakeQuantizer(nn.Module):
     Args:
         module: the module, whose parameters these are; it is ``module`` here.
         example_inputs: the arguments of its ``forward``, as it will be deployed.
-        start: the steps of training that only observe ranges.
+        start: the passes in training that only observe ranges.
         dtype: the integers of activations, I8 or I16.
 
     Raises:
@@ -98,7 +98,8 @@ class FakeQuantizer(nn.Module):
         """The module's output; all of them as a tuple where there are several."""
         traced = self._traced_for(inputs)
         learns = self.training and not bool(self.frozen)
-        rounds = int(self.steps) >= self._start and bool(self.low.isfinite().all())
+        begun = bool(self.frozen) or int(self.steps) >= self._start
+        rounds = begun and self._has_ranges
         grid = self._grid.quants(self._known()) if rounds else {}
         quants = {name: grid[value] for value, name in self._grid.points.items() if rounds}
         corrections: dict[str, Tensor] = {}
@@ -147,7 +148,14 @@ class FakeQuantizer(nn.Module):
         return result
 
     def freeze(self) -> None:
-        """Let ranges and the statistics of batch normalization stay as they are from now on."""
+        """Let ranges and the statistics of batch normalization stay as they are from now on.
+
+        What has not begun to round does so, too.
+
+        Raises:
+            UsageError: nothing has been observed yet.
+        """
+        self._expect_ranges()
         self.frozen.fill_(True)
 
     def ranges(self, inputs: tuple[object, ...] | None = None) -> Mapping[str, Range]:
@@ -162,10 +170,7 @@ class FakeQuantizer(nn.Module):
             UsageError: nothing has been observed yet, or inputs are needed.
         """
         where = type(self.module).__name__
-        if not self.low.isfinite().all():
-            raise UsageError(
-                "no ranges have been observed yet", where=where, hint="train with the quantizer"
-            )
+        self._expect_ranges()
         found = self._grid.completed(self._known())
         graph = trace_without_hooks(self.module, self._example_inputs).graph
         lowered = lower(graph)
@@ -186,6 +191,18 @@ class FakeQuantizer(nn.Module):
         ]
         observed = {value.name: seen for value, seen in calibrate(lowered, samples).items()}
         return {**observed, **found}
+
+    @property
+    def _has_ranges(self) -> bool:
+        return bool(self.low.isfinite().all())
+
+    def _expect_ranges(self) -> None:
+        if not self._has_ranges:
+            raise UsageError(
+                "no ranges have been observed yet",
+                where=type(self.module).__name__,
+                hint="train with the quantizer",
+            )
 
     def _traced_for(self, inputs: tuple[object, ...]) -> Traced:
         key = shapes_of(inputs)

@@ -36,6 +36,8 @@ ROWS_EVERY = 20
 """The steps between two rows of the history."""
 FROZEN = 0.75
 """The share of quantization-aware training after which ranges and statistics stay."""
+OBSERVED = 20
+"""The steps of quantization-aware training that only observe ranges, where none are given."""
 EVALUATED = 256
 """Samples that are run at once without training."""
 
@@ -92,6 +94,8 @@ class Loop:
         self.whole = self._usage = model.usage(model.widths)
         self._total = training.epochs * self._per_epoch
         self._on_integers = (training.epochs - config.quantization.epochs) * self._per_epoch
+        self._frozen = self._on_integers + round(FROZEN * (self._total - self._on_integers))
+        self._observing = self._steps_observing()
         self._step = 0
         self._begun = False
         self.plan: Plan | None = None
@@ -215,9 +219,24 @@ class Loop:
             if self._pruner is not None:
                 self._finish_pruning()
             self._start_quantization()
-        frozen = self._on_integers + round(FROZEN * (self._total - self._on_integers))
-        if self.quantizer is not None and self._step == frozen:
+        if self.quantizer is not None and self._step == self._frozen:
             self.quantizer.freeze()
+
+    def _steps_observing(self) -> int:
+        """The steps on integers that only observe ranges.
+
+        Raises:
+            UsageError: in none of those before ranges stay anything would be rounded.
+        """
+        before, given = self._frozen - self._on_integers, self.config.quantization.start
+        if given is None:
+            return min(OBSERVED, before // 2)
+        if before and given >= before:
+            raise UsageError(
+                f"quantization.start is {given}, and ranges stay after {before} steps",
+                hint="lower it, or raise quantization.epochs",
+            )
+        return given
 
     def _start_pruning(self) -> None:
         config = self.config.pruning
@@ -269,9 +288,9 @@ class Loop:
         self._stepper.train(self.module, self._optimizer)
 
     def _start_quantization(self) -> None:
-        self.quantizer = FakeQuantizer(
-            self.module, self.example_inputs, start=self.config.quantization.start
-        ).to(self._stepper.device)
+        passes = self._observing * self.config.training.accumulate
+        quantizer = FakeQuantizer(self.module, self.example_inputs, start=passes)
+        self.quantizer = quantizer.to(self._stepper.device)
         self._stepper.train(self.quantizer, self._optimizer)
 
     def _placed(self, tensor: Tensor) -> Tensor:

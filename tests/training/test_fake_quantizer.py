@@ -201,9 +201,22 @@ def test_nothing_is_rounded_before_the_start() -> None:
     assert rounded == [False, True, True]
 
 
+def test_what_is_frozen_rounds() -> None:
+    quantizer = FakeQuantizer(net(), IMAGE, start=5).train()
+    x = samples(8)
+    quantizer(x)
+    assert torch.equal(quantizer.eval()(x), quantizer.module(x))
+    quantizer.freeze()
+    for is_training in (False, True):
+        quantizer.train(is_training)
+        assert not torch.allclose(quantizer(x), quantizer.module.eval()(x), 1e-4)
+
+
 def test_ranges_before_any_training() -> None:
-    with pytest.raises(UsageError, match="no ranges have been observed"):
-        FakeQuantizer(net(), IMAGE).ranges()
+    quantizer = FakeQuantizer(net(), IMAGE)
+    for needs in (quantizer.ranges, quantizer.freeze):
+        with pytest.raises(UsageError, match="no ranges have been observed"):
+            needs()
 
 
 def test_what_only_the_lowered_model_computes_is_observed() -> None:
