@@ -62,7 +62,7 @@ def plan_for_size(graph: Graph, size: Callable[[Plan], int], bound: int) -> Plan
     least = size(best)
     if least > bound:
         raise UsageError(
-            f"no sparsity meets the budget: flash can fall to {least:,} at the least, "
+            f"no sparsity meets the budget: flash can fall to {least:,} bytes at the least, "
             f"not to {bound:,}",
             where=graph.name,
             hint="remove channels first (irprune prune)",
@@ -125,7 +125,9 @@ def _origin(graph: Graph, value: Value) -> Value | None:
 def _magnitudes(graph: Graph, value: Value) -> Array:
     found = np.abs(as_reals(graph.constants[value], value.type)).ravel()
     if not np.all(np.isfinite(found)):
-        raise UsageError(f"'{value.name}' is not finite, which gives it no magnitudes")
+        raise UsageError(
+            f"'{value.name}' is not finite, which gives it no magnitudes", where=graph.name
+        )
     return found
 
 

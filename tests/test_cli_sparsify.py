@@ -172,10 +172,22 @@ def test_bad_requests_are_one_line(model: Path, shared: Path, tmp_path: Path) ->
     more = ("--budget", "flash=64KB macs=1M")
     refused(irprune("sparsify", model, *more, "-o", out), "sparsity saves flash alone")
     short = irprune("sparsify", model, "--budget", "flash=1KB", "-o", out)
-    refused(short, "no sparsity meets the budget", "at the least, not to 1,000")
+    refused(short, "no sparsity meets the budget", " bytes at the least, not to 1,000")
     half = ("--sparsity", "0.5")
     refused(irprune("sparsify", model, *half, "-o", out, "--save-plan", out), "the same file")
     refused(irprune("sparsify", model, *half, "-o", tmp_path / "x.tflite"), ".tflite files only")
+    broken = tmp_path / "broken.onnx"
+    made = onnx.load(model)
+    weights = next(t for t in made.graph.initializer if len(t.dims) == 2)
+    array = numpy_helper.to_array(weights).copy()
+    array[0, 0] = np.nan
+    weights.CopyFrom(numpy_helper.from_array(array, weights.name))
+    onnx.save(made, broken)
+    told = f"irprune: {broken}: '{weights.name}' is not finite"
+    refused(irprune("sparsify", broken, *half, "-o", out), told)
+
+    refused(irprune("analyze", broken, "--compressed"), told)
+    broken.unlink()
     none = tmp_path / "none.onnx"
     relu = onnx.helper.make_node("Relu", ["x"], ["y"])
     ports = [

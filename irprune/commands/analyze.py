@@ -12,6 +12,7 @@ from irprune.ir.errors import UsageError
 from irprune.options import MODEL, As, CountAs, DeviceName, ExcludeInputs, Flash, Json, Shapes, Sram
 
 if TYPE_CHECKING:
+    from irprune.report.compressed import CompressedTable
     from irprune.report.report import Report
 
 
@@ -60,8 +61,11 @@ def analyze(
 
         print(as_json(reports, verdicts, board, _weights(reports) if compressed else ()))
     else:
+        # Made first: weights that cannot be coded are told of before anything is shown.
+        tables = _tables(reports) if compressed else []
         print_reports(console(), reports, verdicts, board, per_layer=per_layer)
-        _print_weights(reports if compressed else ())
+        for table in tables:
+            table.print(console())
     if not all(verdict.fits for found in verdicts for verdict in found):
         raise typer.Exit(DOES_NOT_FIT)
 
@@ -87,15 +91,11 @@ def _weights(reports: Sequence[Report]) -> list[dict[str, object]]:
     return [compressed(report) for report in reports]
 
 
-def _print_weights(reports: Sequence[Report]) -> None:
-    """The same in the terminal."""
-    if not reports:
-        return
-    from irprune.report.compressed import print_compressed
-    from irprune.report.terminal import console
+def _tables(reports: Sequence[Report]) -> list[CompressedTable]:
+    """The same for the terminal."""
+    from irprune.report.compressed import compressed_table
 
-    for report in reports:
-        print_compressed(console(), report)
+    return [compressed_table(report) for report in reports]
 
 
 def _report(

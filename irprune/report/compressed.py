@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import TypeAlias
 
@@ -27,14 +28,34 @@ HEADINGS = {
 }
 KIND = 14
 """Letters of a line of a column's kind."""
+ZEROS = "bytes; a .tflite file holds zeros like other weights, and is as large with them"
 BOUNDS = (
     "bounds are of the entropy of weights one by one, not of an encoder: headers and filling take "
     "more, and a code of runs of zeros can take less"
 )
 
 
-def print_compressed(out: Console, report: Report) -> None:
-    """A row for each tensor of weights, and the total."""
+@dataclass(frozen=True)
+class CompressedTable:
+    """What a terminal shows of a model's coded weights."""
+
+    title: str
+    table: Table
+    notes: tuple[str, ...]
+
+    def print(self, out: Console) -> None:
+        """Show it."""
+        print_titled(out, self.title, self.table)
+        for note in self.notes:
+            out.print(note)
+
+
+def compressed_table(report: Report) -> CompressedTable:
+    """A row for each tensor of weights, and the total.
+
+    Raises:
+        InvalidType: weights are not finite.
+    """
     found = coded_weights(report.graph)
     sizes = [_sizes(tensor) for tensor in found]
     table = Table()
@@ -55,13 +76,10 @@ def print_compressed(out: Console, report: Report) -> None:
     table.add_section()
     elements, raw = _sums(found)
     table.add_row("total", f"{elements:,}", "", f"{raw:,}", *map(_text, _total(sizes).values()))
-    print_titled(out, f"{report.name}, weights compressed", table)
-    if report.packed:
-        stored = sum(report.packed.values())
-        out.print(f"bytes; without zeros, as the file has some of them, these take {stored:,}")
-    else:
-        out.print("bytes; a .tflite file holds zeros like other weights, and is as large with them")
-    out.print(BOUNDS)
+    stored = sum(report.packed.values())
+    packed = f"bytes; without zeros, as the file has some of them, these take {stored:,}"
+    notes = (packed if report.packed else ZEROS, BOUNDS)
+    return CompressedTable(f"{report.name}, weights compressed", table, notes)
 
 
 def compressed(report: Report) -> Json:

@@ -11,6 +11,7 @@ import numpy as np
 
 from irprune.ir import ops
 from irprune.ir.analysis import analysis
+from irprune.ir.errors import InvalidType
 from irprune.ir.graph import Graph, Node, Value
 from irprune.ir.types import Array, Bytes, DType
 from irprune.passes.analysis.deployment import weights
@@ -173,7 +174,11 @@ def coded_weights(graph: Graph) -> tuple[CodedWeights, ...]:
     for node in graph.nodes:
         for value in node.inputs:
             readers.setdefault(value, node)
-    return tuple(_coded(readers[value], value, graph.constants[value]) for value in weights(graph))
+    found = weights(graph)
+    for value in found:
+        if not np.all(np.isfinite(graph.constants[value])):
+            raise InvalidType(f"'{value.name}' is not finite", where=graph.name)
+    return tuple(_coded(readers[value], value, graph.constants[value]) for value in found)
 
 
 def _coded(node: Node, value: Value, array: Array) -> CodedWeights:
