@@ -161,7 +161,7 @@ def compile_(
     backend.write_compiled(compiled, output, c_array, source=model, force=force)
     if optimised is not None:
         write_atomically(vela.beside(output), optimised.data, source=Path(model), force=force)
-    if compress is None and load_packed(model) is not None:
+    if compress is None and target is None and load_packed(model) is not None:
         say_unpacked(model, output)
     from irprune.report.compiled import compiled_as_json, print_compiled
     from irprune.report.optimised import print_optimised
