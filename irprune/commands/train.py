@@ -62,7 +62,7 @@ def train(
         return
     outcome = write_outcome(loop, output)
     if importlib.util.find_spec("matplotlib") is not None:
-        write_atomically(output / "history.png", history_picture(loop.rows, settings.limits))
+        write_atomically(output / "history.png", history_picture(loop.rows, settings.limits, outcome.usage))
     if json:
         print(json_.dumps(asdict(outcome), indent=1))
     else:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from irprune.budget import RESOURCES, Budget
+from irprune.budget import RESOURCES, Budget, Usage
 from irprune.report.terminal import plain, print_titled
 
 if TYPE_CHECKING:
-    from irprune.training.history import Row
+    from irprune.training.history import Row, Stage
     from irprune.training.loop import Watch
     from irprune.training.outcome import Outcome
 
@@ -101,10 +101,11 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
 
 
-def history_picture(rows: Sequence[Row], budget: Budget) -> bytes:
+def history_picture(rows: Sequence[Row], budget: Budget, compiled: Usage) -> bytes:
     """Resources over their bounds, and accuracy, over the steps; a PNG.
 
-    Without a bound a resource is drawn over what it was at first.
+    Lines are as irprune counts, dots what the compiled model takes. Without a bound a resource is
+    drawn over what it was at first.
     """
     from matplotlib.figure import Figure
 
@@ -115,25 +116,36 @@ def history_picture(rows: Sequence[Row], budget: Budget) -> bytes:
         bound = getattr(budget, name)
         label = name if bound is not None else f"{name}, of the whole"
         over = bound or getattr(rows[0], name)
-        above.plot(steps, [getattr(row, name) / over for row in rows], label=label)
+        (line,) = above.plot(steps, [getattr(row, name) / over for row in rows], label=label)
+        above.plot(steps[-1], getattr(compiled, name) / over, "o", color=line.get_color())
+    above.plot([], [], "o", color="0.5", label="compiled")
     above.axhline(1, color="black", linestyle="--", linewidth=1)
-    above.set(ylabel="taken, over the budget", ylim=(0, None))
-    above.legend()
+    above.set(ylabel="counted, over the budget", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=len(RESOURCES) + 1, frameon=False)
     told = [row for row in rows if row.accuracy is not None]
     below.plot([row.step for row in told], [row.accuracy for row in told], marker=".")
     below.set(ylabel="held-out accuracy", xlabel="step")
-    for before, after in itertools.pairwise(rows):
-        if before.stage != after.stage:
-            for axes in (above, below):
-                axes.axvline(after.step, color="0.6", linewidth=1)
-            below.annotate(
-                after.stage.value,
-                (after.step, 0),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
+    for step, stage in _starts(rows):
+        above.axvline(step, color="0.8", linewidth=1, zorder=0)
+        below.axvline(step, color="0.8", linewidth=1, zorder=0)
+        late = step > 3 * steps[-1] / 4
+        below.annotate(
+            stage.value,
+            (step, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3 if late else 3, 4),
+            textcoords="offset points",
+            horizontalalignment="right" if late else "left",
+            fontsize=8,
+        )
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     return data.getvalue()
+
+
+def _starts(rows: Sequence[Row]) -> Iterator[tuple[int, Stage]]:
+    """The steps after which stages have begun, as far as rows tell."""
+    yield 0, rows[0].stage
+    for before, after in itertools.pairwise(rows):
+        if before.stage != after.stage:
+            yield before.step, after.stage
