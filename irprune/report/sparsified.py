@@ -119,13 +119,18 @@ def print_sparsified(out: Console, found: Sparsified) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("left as they were", overflow="fold")
     for tensor in found.tensors:
-        shares = (f"{100 * n / tensor.elements:.1f} %" for n in (tensor.before, tensor.after))
+        shares = (_percent(n / tensor.elements) for n in (tensor.before, tensor.after))
         table.add_row(plain(tensor.name), f"{tensor.elements:,}", *shares, tensor.left)
     print_titled(out, found.name, table)
-    out.print(f"{100 * found.sparsity:.1f} % of these weights are zero.")
+    out.print(f"{_percent(found.sparsity)} of these weights are zero.")
     if found.flash is not None:
         size = f"{found.flash.bytes:,} bytes"
         if isinstance(found.flash, Estimate):
-            size = f"as int8, about {size}: scales are those of calibration samples"
+            size = f"about {size} as int8, depending on the samples it is calibrated with"
         out.print(f"Compiled with --compress prune, the model takes {size}.")
     out.print(ADVICE)
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, of which 100 is all and nothing less."""
+    return f"{100 * share if share == 1 else min(100 * share, 99.9):.1f} %"
