@@ -258,7 +258,7 @@ class SparsityLearner(Generic[M]):
         self._bounds.requires_grad_(self._fixed is None and not self._frozen)
 
     def _goal(self) -> str:
-        return repr(self._fixed or self._terms)
+        return repr(self._fixed or (self._terms, self._options.density))
 
     def _set_out(self) -> None:
         """Thresholds to start from, those that meet the budget by the check where there is one."""

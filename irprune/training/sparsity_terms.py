@@ -195,8 +195,8 @@ class BoundedBytes:
     def expect_possible(self, layers: LayerSizes) -> None:
         """Raise UsageError where the term makes no sense for these layers."""
         _expect_strength(self.strength)
-        if self.bound <= 0:
-            raise UsageError(f"bound {self.bound} is no number of bytes above 0")
+        if not 0 < self.bound < math.inf:
+            raise UsageError(f"bound {self.bound} is no finite number of bytes above 0")
 
     def expect_kept(self, layers: LayerSizes, densities: Tensor) -> None:
         """Raise UsageError where the least densities that there are do not keep the bound."""

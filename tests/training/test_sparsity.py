@@ -370,6 +370,10 @@ def test_states_of_other_learners() -> None:
     state = learned(GOALS["learned"], 0)[1].state_dict()
     with pytest.raises(UsageError, match="a learner with another goal"):
         learned(GOALS["checked"], 0)[1].load_state_dict(state)
+    options = replace(FAST, density=Density.GAUSSIAN)
+    other = SparsityLearner(net(), IMAGE, GOALS["learned"], options=options)
+    with pytest.raises(UsageError, match=r"another goal .*Density\.COUNTED"):
+        other.load_state_dict(state)
     del state["velocity"], state["ratio"]
     with pytest.raises(UsageError, match="the state lacks velocity, ratio"):
         learned(GOALS["learned"], 0)[1].load_state_dict(state)

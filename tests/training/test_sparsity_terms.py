@@ -125,7 +125,7 @@ def test_ranges_and_gaps() -> None:
         (BoundedCost(SparsityCost.MACS, 0.0), "bound 0.0 is not a share"),
         (BoundedCost(SparsityCost.MACS, 1.01), "bound 1.01 is not a share"),
         (BoundedCost(SparsityCost.MACS, math.nan), "bound nan is not a share"),
-        (BoundedBytes(Bytes(0)), "bound 0 is no number of bytes above 0"),
+        (BoundedBytes(Bytes(0)), "bound 0 is no finite number of bytes above 0"),
         (MinimizedCost(strength=0), "strength 0 is not a finite number above 0"),
         (LayerRange("stem.*"), r"no layer matches 'stem.\*' \(there are layer.0"),
         (LayerRange("*", 0.5, 0.4), "are not shares, the lesser one first"),
@@ -137,6 +137,12 @@ def test_ranges_and_gaps() -> None:
 def test_what_makes_no_sense(term: SparsityTerm, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         term.expect_possible(THREE)
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf])
+def test_bounds_that_are_no_bytes(bound: Any) -> None:
+    with pytest.raises(UsageError, match=f"bound {bound} is no finite number of bytes above 0"):
+        BoundedBytes(bound).expect_possible(THREE)
 
 
 @pytest.mark.parametrize(
