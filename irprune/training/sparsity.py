@@ -336,7 +336,8 @@ class SparsityLearner(Generic[M]):
             self._thresholds = self._bounds.detach() * deviations
         limits, greatest = self._thresholds.unbind(), self._costs.greatest(magnitudes)
         triples = zip(magnitudes, limits, greatest, strict=True)
-        self._take([of < torch.minimum(limit, most) for of, limit, most in triples])
+        # What is zero by itself is gone, too, though no threshold is below it.
+        self._take([(of < torch.minimum(limit, most)) | (of == 0) for of, limit, most in triples])
 
     def _take(self, gone: list[Tensor]) -> None:
         self._gone, self._densities = gone, self._costs.live.densities(gone)

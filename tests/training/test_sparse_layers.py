@@ -13,9 +13,9 @@ from irprune.ir.types import Bytes
 from irprune.passes.analysis.deployment import weights
 from irprune.passes.analysis.entropy import bits_per_weight
 from irprune.training.sparsity import SparsityLearner
-from irprune.training.sparsity_options import FixedSparsity, SparsityOptions
-from irprune.training.sparsity_terms import BoundedBytes
-from tests.sparse_nets import IMAGE, net
+from irprune.training.sparsity_options import FixedSparsity, SparsityOptions, Threshold
+from irprune.training.sparsity_terms import BoundedBytes, BoundedCost, SparsityCost, SparsityTerm
+from tests.sparse_nets import IMAGE, SPARSE, net
 
 
 def test_tied_weights_and_cells() -> None:
@@ -69,6 +69,34 @@ def test_a_parameter_that_is_read_in_two_forms_is_stored_in_both() -> None:
     wanted = sum(a.size * bits_per_weight(8, np.count_nonzero(a) / a.size) / 8 for a in found)
     assert learner.coded_bytes == pytest.approx(wanted, rel=1e-6)
     assert 240 < wanted <= 250
+
+
+GOALS: dict[str, FixedSparsity | list[SparsityTerm]] = {
+    "searched": FixedSparsity(0.5),
+    "gaussian": FixedSparsity(0.5, Threshold.GAUSSIAN),
+    "learned": [BoundedCost(SparsityCost.PARAMETERS, 0.5)],
+    "dense": FixedSparsity(0.0),
+}
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_weights_that_training_has_made_zero_are_gone(name: str) -> None:
+    """All of a layer, with which the budget is met, and most of another."""
+    model = net()
+    learner = SparsityLearner(model, IMAGE, GOALS[name])
+    head, body = model.get_parameter("head.weight"), model.get_parameter("body.0.weight")
+    with torch.no_grad():
+        head.zero_()
+        body.view(-1)[: body.numel() * 3 // 4] = 0
+    if name == "learned":
+        torch.autograd.backward(learner.loss())
+    learner.step()
+    learner.freeze()
+    assert learner.sparsities["head.weight"] == 1
+    assert learner.sparsities["body.0.weight"] >= 0.75
+    sparse = learner.finish()
+    zeros = {path: float((sparse.get_parameter(path) == 0).float().mean()) for path in SPARSE}
+    assert zeros == pytest.approx(learner.sparsities)
 
 
 def test_layers_are_chosen() -> None:
