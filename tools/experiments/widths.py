@@ -35,7 +35,8 @@ path = "{data}"
 epochs = 3
 learning_rate = 0.01
 [pruning]
-rate = 4.0
+rate = 8.0
+start = 200
 {pruning}
 [quantization]
 epochs = 1
