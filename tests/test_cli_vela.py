@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from irprune.frontends.tflite import read_tflite_file
+from irprune.report.compressed import compressed, compressed_table
+from irprune.report.report import analyze
 from tests.backends.vela.nets import IMAGE, SAME, Nets
 from tests.test_cli import irprune, refused
 
@@ -69,23 +70,35 @@ def test_bad_targets(mixed: Path, shared: Path) -> None:
     assert [path.name for path in mixed.parent.iterdir()] == ["mixed.tflite"]
 
 
-def test_vela_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nets = Nets()
-    nets.unary("TANH", dtype=np.int16, scales=[0.1, 1 / 32768])
-    path, out = tmp_path / "net.tflite", tmp_path / "out.tflite"
-    path.write_bytes(nets.finish())
+def test_vela_is_absent(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs it is refused, and all else shown."""
+    call = ("analyze", mixed, "--compressed")
+    (whole,) = json.loads(irprune(*call, "--json").stdout)["compressed"]["tensors"]
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("import sys; sys.modules['ethosu'] = None")
     monkeypatch.setenv("PYTHONPATH", str(site))
+    out = tmp_path / "out.tflite"
     absent = "ethos-u-vela is not installed (pip install 'irprune[vela]')"
-    refused(irprune("compile", path, "-o", out, *U55), absent)
-    found = json.loads(irprune("analyze", path, "--compressed", "--json").stdout)
-    assert found["compressed"] == {
-        "tensors": [],
-        "total": {"elements": 0, "bytes": 0, "sizes": {}},
-    }
+    refused(irprune("compile", mixed, "-o", out, *U55), absent)
     assert not out.exists()
+    found = json.loads(irprune(*call, "--json").stdout)["compressed"]
+    (tensor,) = found["tensors"]
+    assert whole["sizes"].pop("mlw_codec")["bytes"] > 0
+    assert tensor == whole
+    assert found["total"] == {"elements": 576, "bytes": 576, "sizes": tensor["sizes"]}
+    text = irprune(*call).stdout
+    assert "Ethos-U55, U65" in text
+    assert "mlw_codec" not in text
+
+
+def test_a_model_without_weights() -> None:
+    nets = Nets()
+    nets.unary("RELU")
+    report = analyze(read_tflite_file(nets.finish(), "net").graph)
+    total = {"elements": 0, "bytes": 0, "sizes": {}}
+    assert compressed(report) == {"tensors": [], "total": total}
+    assert compressed_table(report).table.row_count == 1
 
 
 def test_compressed_sizes(shared: Path) -> None:

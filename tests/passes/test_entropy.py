@@ -50,13 +50,31 @@ def test_the_bounds_of_udc(shared: Path) -> None:
         assert bits_per_weight(b, s) == pytest.approx(case["rhs_value_plus_mask"], abs=1e-6)
 
 
-def quantized(theta: Array, bits: int) -> Array:
-    """UDC's Eq. 3 as an integer grid over the largest magnitude."""
+def quantized(theta: Array, bits: int, limit: float) -> Array:
+    """UDC's Eq. 3: the nearest of the reals that bits tell apart from -limit to limit."""
     if bits == 1:
         return np.sign(theta)
-    step = np.abs(theta).max() / (2 ** (bits - 1) - 1)
-    steps: Array = np.sign(theta) * np.floor(np.abs(theta) / step + 0.5)
-    return steps
+    step = limit / (2 ** (bits - 1) - 1)
+    magnitudes = np.minimum(np.abs(theta), limit)
+    nearest: Array = np.sign(theta) * np.floor(magnitudes / step + 0.5) * step
+    return nearest
+
+
+def test_the_grid_of_udc(shared: Path) -> None:
+    """Its cases are of few bits, and hold the twin that the 8-bit weights are then held to."""
+    for case in cases(shared, "udc_eq3"):
+        found = quantized(np.array(case["theta"]), case["b"], case["r"])
+        assert found.tolist() == pytest.approx(case["Q"], rel=1e-6)
+    for case in cases(shared, "udc_qhat"):
+        theta = np.array(case["theta"])
+        beta = np.sign(theta) * case["beta"]
+        found = quantized(theta - beta, case["b"], case["r"]) + beta
+        assert found.tolist() == pytest.approx(case["Qhat"], rel=1e-6)
+    array = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    limit = np.abs(array).max()
+    (weights,) = coded_weights(dense(array))
+    steps = weights.integers.reshape(array.shape) * limit / 127
+    np.testing.assert_allclose(steps, quantized(array, 8, limit), rtol=1e-6)
 
 
 def quantiles(distribution: str, n: int) -> Array:
@@ -69,7 +87,7 @@ def quantiles(distribution: str, n: int) -> Array:
 def test_entropies_of_udc(shared: Path) -> None:
     for case in cases(shared, "udc_eq4_synthetic"):
         theta = quantiles(case["dist"], case["n"])
-        weights = quantized(theta, case["b"])
+        weights = quantized(theta, case["b"], case["r"])
         weights[np.argsort(-np.abs(theta), kind="stable")[case["kept"] :]] = 0
         bits = entropy(weights)
         assert bits == pytest.approx(case["entropy_bits"], abs=1e-6)
