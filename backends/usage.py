@@ -14,7 +14,7 @@ from irprune.ir.types import Array, Bytes, DType, Macs
 from irprune.passes.analysis.costs import node_macs
 
 _Trained = ops.Conv2d | ops.ConvTranspose2d | ops.Dense | ops.BatchNorm
-"""Operators whose constants are what training changes."""
+"""Operators whose constants may be any reals, and are what training changes."""
 
 ALIGNED = 16
 """The most that a list of one number takes in a file, with what aligns it."""
@@ -33,15 +33,7 @@ def compiled_usage(graph: Graph) -> Usage:
     Raises:
         UnsupportedOp: TFLite-Micro lacks operators.
     """
-    generator = np.random.default_rng(0)
-    trained = {
-        value: _trained(value, generator)
-        for node in graph.nodes
-        if isinstance(node.op, _Trained)
-        for value in node.inputs[1:]
-        if value in graph.constants and value.type.dtype.is_float
-    }
-    graph = replace(graph, constants={**graph.constants, **trained})
+    graph = _trained(graph)
     compiled = compile_tflite(graph, [noise(graph)], CompileOptions(plan=True))
     usage = usage_of(compiled)
     return replace(usage, flash=Bytes(usage.flash + _shared_by_chance(compiled)))
@@ -70,13 +62,41 @@ def noise(graph: Graph) -> list[Array]:
     return [_noise(value, generator) for value in graph.inputs]
 
 
-def _trained(value: Value, generator: np.random.Generator) -> Array:
+def _trained(graph: Graph) -> Graph:
+    """The graph as training may leave it: no two lists of reals in it are equal.
+
+    Single numbers stay: they are literals, or take no more of a file when they differ.
+    """
+    generator = np.random.default_rng(0)
+    constants = {v: a for v, a in graph.constants.items() if v.type.dtype.is_float}
+    weights = {
+        value: _weights(value, generator)
+        for node in graph.nodes
+        if isinstance(node.op, _Trained)
+        for value in node.inputs[1:]
+        if value in constants
+    }
+    others = {
+        value: _varied(array, generator)
+        for value, array in constants.items()
+        if value not in weights and array.size > 1
+    }
+    return replace(graph, constants={**graph.constants, **weights, **others})
+
+
+def _weights(value: Value, generator: np.random.Generator) -> Array:
     """Weights that keep the scale of activations, or factors, variances and the like about 1."""
     shape, dtype = value.type.shape, value.type.dtype.numpy
     if len(shape) > 1:
         scale = np.sqrt(np.prod(shape[1:]))
         return np.asarray(generator.standard_normal(shape) / scale, dtype)
     return np.asarray(generator.uniform(0.5, 1.5, shape), dtype)
+
+
+def _varied(array: Array, generator: np.random.Generator) -> Array:
+    """Reals of the same signs and magnitudes, so that what divides by them or masks still does."""
+    factors = generator.uniform(0.5, 1.5, array.shape)
+    return np.asarray(array * factors if array.any() else factors, array.dtype)
 
 
 def _noise(value: Value, generator: np.random.Generator) -> Array:
