@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import irprune
 from irprune.backends.compile import compile_tflite
+from irprune.backends.vela.codec import encoded
 from irprune.budget import Budget
 from irprune.ir.errors import UsageError
 from irprune.ir.plan import Plan, fingerprint
@@ -21,8 +22,9 @@ from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.channels import channels as find_channels
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.passes.analysis.deployment import weights
+from irprune.passes.analysis.entropy import coded_weights
 from irprune.training.apply import apply_to_module
-from irprune.training.coded_size import estimated_bytes
+from irprune.training.coded_size import encoded_bytes, estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.sparsity import SparsityLearner
 from irprune.training.sparsity_options import FixedSparsity, SparsityOptions, Threshold
@@ -250,6 +252,53 @@ def test_pruned_weights_are_the_zero_of_integers() -> None:
         kept = stays[name].transpose(0, 2, 3, 1) if stays[name].ndim == 4 else stays[name]
         assert not array[~kept].any()
         assert np.mean(array[kept] != 0) > 0.9
+
+
+def test_widths_sparsity_and_integers_at_once() -> None:
+    """The compiled model has fewer channels, and zeros where masks have them."""
+    model, bound = net(), 600
+    widths = WidthPruner(
+        model, IMAGE, half(), batches(2, 1), options=WidthOptions(every=2, rate=30.0)
+    )
+    learner = SparsityLearner(
+        model,
+        IMAGE,
+        [BoundedBytes(Bytes(bound))],
+        options=SparsityOptions(rate=0.01, every=10),
+        check=encoded_bytes,
+        plan=lambda: widths.plan,
+    )
+    quantizer = FakeQuantizer(model, IMAGE).train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.02)
+    for at, (x, y) in enumerate(batches(40)):
+        if at == 30:
+            widths.freeze()
+            learner.freeze()
+        torch.autograd.backward(F.cross_entropy(quantizer(x), y) + learner.loss())
+        optimizer.step()
+        optimizer.zero_grad()
+        learner.step()
+        widths.step()
+    assert widths.met
+    sparse = learner.finish()
+    graph = irprune.load(sparse, IMAGE)
+    compiled = compile_tflite(graph, [[x[:1].numpy()] for x, _ in batches(4, 3)]).model.graph
+    stored = {value.name: array for value, array in compiled.constants.items()}
+    lost = whole = 0
+    for value in weights(graph):
+        array = graph.constants[value]
+        assert array.shape != model.get_parameter(value.name).shape
+        if value.name != "depthwise.weight":
+            gone = (array.transpose(0, 2, 3, 1) if array.ndim == 4 else array) == 0
+            integers = stored[value.name]
+            assert integers.dtype == np.int8
+            assert not integers[gone].any()
+            assert np.mean(integers[~gone] != 0) > 0.97
+            lost, whole = lost + int(gone.sum()), whole + gone.size
+    assert lost / whole == pytest.approx(learner.sparsity, abs=1e-6)
+    assert learner.sparsity > 0.3
+    codes = (encoded(tensor) for tensor in coded_weights(compiled))
+    assert 0.9 * bound < sum(code.bytes for code in codes if code) <= bound
 
 
 def test_a_copy_computes_with_its_own_weights() -> None:
