@@ -17,6 +17,7 @@ from irprune.passes.rewrite.apply_sparsity import apply_sparsity
 from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.live_weights import live_weights
 from irprune.training.masks import current_graph, masks_of
+from irprune.training.ranks import mean_of_ranks
 from irprune.training.sparse_layers import SparseLayer
 from irprune.training.sparsity_terms import BoundedBytes, BoundedCost, LayerSizes, SparsityTerm
 
@@ -87,7 +88,7 @@ class MaskCosts:
         return Plan(fingerprint(self._traced.graph), kept, masks=masks)
 
     def measure(self, gone: Sequence[Tensor]) -> None:
-        """Ask the check what coded weights really take.
+        """Ask the check what coded weights really take; in several processes, the mean of theirs.
 
         Raises:
             UsageError: it finds no number of bytes.
@@ -96,7 +97,8 @@ class MaskCosts:
             return
         plan = self.plan(gone)
         graph = apply_sparsity(current_graph(self._traced, self._model), plan)
-        found = self._check(apply_widths(graph, plan))
+        own = self._check(apply_widths(graph, plan))
+        found = float(mean_of_ranks(torch.tensor(own, dtype=torch.float64)))
         if not 0 < found < math.inf:
             raise UsageError(
                 f"the check found {found} bytes of coded weights, not a finite number above 0",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ from irprune.training.sparsity_terms import (
 from irprune.training.state import read_state, write_state
 from tests.sparse_nets import FAST, IMAGE, SPARSE, Net, learned, net, train
 from tests.stripes import batches
+
+ROOT = Path(__file__).parents[2]
 
 
 def zeros(module: nn.Module) -> dict[str, float]:
@@ -364,6 +369,18 @@ def test_a_learner_goes_on_from_its_state(name: str, tmp_path: Path) -> None:
     assert [ours[key] for key in ("ratio", "steps", "frozen")] == [
         others[key] for key in ("ratio", "steps", "frozen")
     ]
+
+
+def test_processes_that_train_one_model_agree(tmp_path: Path) -> None:
+    """Each has data of its own, and a check that finds something else: the mean of both counts."""
+    command = [sys.executable, "-m", "tests.sparse_ranks", str(tmp_path)]
+    started = [subprocess.Popen([*command, str(rank)], cwd=ROOT) for rank in (0, 1)]
+    assert [process.wait(timeout=100) for process in started] == [0, 0]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    kept = 144 + sum(int(np.sum(stays)) for stays in first["masks"].values())
+    assert 890 < kept <= 900
+    assert first["bytes"] == pytest.approx(kept)
 
 
 def test_states_of_other_learners() -> None:
