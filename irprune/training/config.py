@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -163,6 +164,16 @@ class TrainConfig(Section):
     def limits(self) -> Budget:
         """The budget as numbers; without bounds where there is none."""
         return Budget() if self.budget is None else Budget.parse(self.budget)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """The settings that differ, such as ``data.path``; of sections each by itself."""
+    for key in dict.fromkeys((*before, *after)):
+        match before.get(key), after.get(key):
+            case Mapping() as was, Mapping() as now:
+                yield from (f"{key}.{name}" for name in differences(was, now))
+            case was, now if was != now:
+                yield key
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -16,18 +16,18 @@ from irprune.backends.usage import compiled_usage
 from irprune.budget import Usage
 from irprune.frontends.load import load, load_module
 from irprune.frontends.torch_export import foreign_code
-from irprune.ir.errors import InvalidModel, UsageError
+from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.plan import Plan, fingerprint, loads
-from irprune.ir.types import dims
 from irprune.passes.analysis.cost_model import CostModel
 from irprune.training.apply import apply_to_module, apply_to_optimizer
-from irprune.training.config import Method, TrainConfig
-from irprune.training.data import Batch, Batches, Samples, checked, splits
+from irprune.training.config import Method, TrainConfig, differences
+from irprune.training.data import Batch, Batches, Samples, splits
 from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
-from irprune.training.state import read_state, write_state
+from irprune.training.inputs import classes_of, example_inputs_of
+from irprune.training.state import damaged, read_state, write_state
 from irprune.training.stepper import Stepper
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
@@ -78,7 +78,10 @@ class Loop:
         module, example_inputs = load_module(config.model)
         self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
         self.module = module.to(self._stepper.device)
-        self.example_inputs = self._examples(example_inputs)
+        examples = example_inputs_of(example_inputs, self.data.held_out, config)
+        self.example_inputs = tuple(
+            self._placed(x) if isinstance(x, Tensor) else x for x in examples
+        )
         self._batches = Batches(
             self.data.train,
             training.batch,
@@ -86,7 +89,7 @@ class Loop:
             config.seed,
             self._stepper.rank,
             self._stepper.ranks,
-            self._classes(),
+            classes_of(self.module, self.example_inputs, self.data.held_out, config),
         )
         self._per_epoch = self._batches.per_epoch
         self._graph = load(self.module, self.example_inputs)
@@ -119,19 +122,26 @@ class Loop:
         """Go on from the checkpoint.
 
         Raises:
-            UsageError: there is none, or it is of another run.
+            UsageError: there is none, it is damaged, or of another run.
         """
         state = read_state(self.checkpoint)
+        try:
+            self._go_on_from(state)
+        except KeyError as error:
+            raise damaged(f"its state lacks {error}", self.checkpoint) from None
+        except (TypeError, ValueError) as error:
+            raise damaged(str(error), self.checkpoint) from None
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
         where = str(self.checkpoint)
         if state["graph"] != fingerprint(self._graph):
             raise UsageError("is of another model", where=where, hint="use another folder")
-        if state["config"] != self.config.model_dump(mode="json"):
-            was, now = state["config"], self.config.model_dump(mode="json")
-            changed = ", ".join(key for key in now if was.get(key) != now[key])
+        changed = ", ".join(differences(state["config"], self.config.model_dump(mode="json")))
+        if changed:
             raise UsageError(
                 f"is of a run with other settings: {changed}",
                 where=where,
-                hint="use another folder",
+                hint="use another folder, or the settings of before",
             )
         if state["plan"] is not None:
             self._shrink(loads(state["plan"]))
@@ -350,42 +360,6 @@ class Loop:
             raise UsageError(
                 f"does not fit the model: {what}", where=str(self.checkpoint)
             ) from None
-
-    def _examples(self, given: object) -> tuple[object, ...]:
-        """What the module is called with: what came with it, or the first sample."""
-        if isinstance(given, tuple):
-            return tuple(self._placed(x) if isinstance(x, Tensor) else x for x in given)
-        x, _ = self._first(1)
-        return (self._placed(x),)
-
-    def _first(self, count: int) -> Batch:
-        """The first held-out samples, whatever their labels."""
-        with foreign_code("the data cannot be read", where=self.config.data.source):
-            batch = next(iter(DataLoader(self.data.held_out, count)))
-        return checked(batch, 2**31)
-
-    def _classes(self) -> int:
-        """How many classes the module tells apart.
-
-        Raises:
-            UsageError: it does not take the data, or makes something else of them.
-        """
-        x, y = self._first(EVALUATED)
-        where = self.config.model
-        example = self.example_inputs[0]
-        if isinstance(example, Tensor) and example.shape[1:] != x.shape[1:]:
-            shapes = f"{dims(tuple(x.shape[1:]))}, and it takes {dims(tuple(example.shape[1:]))}"
-            raise UsageError(f"the data are of {shapes}", where=where)
-        self.module.eval()
-        try:
-            with torch.no_grad(), foreign_code("does not take the data"):
-                found = self.module(self._placed(x))
-        except InvalidModel as error:
-            raise UsageError(error.what, where=where) from None
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            raise UsageError("does not give (samples, classes)", where=where)
-        checked([x, y], found.shape[1])
-        return found.shape[1]
 
 
 def _told(usage: Usage) -> str:

@@ -20,16 +20,24 @@ VERSION = 1
 _KIND = "irprune checkpoint"
 
 
+def encoded_state(state: Mapping[str, Any]) -> bytes:
+    """Nested tensors, numbers, texts, lists, tuples and mappings as a file has them.
+
+    Raises:
+        UsageError: there is something else among them.
+    """
+    tensors: dict[str, Tensor] = {}
+    rest = json.dumps(_encoded(state, tensors))
+    return save(tensors, {"kind": _KIND, "version": str(VERSION), "state": rest})
+
+
 def write_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write nested tensors, numbers, texts, lists, tuples and mappings.
+    """Write a state (``encoded_state``).
 
     Raises:
         UsageError: the file cannot be written; the one that was there is as it was.
     """
-    tensors: dict[str, Tensor] = {}
-    rest = json.dumps(_encoded(state, tensors))
-    metadata = {"kind": _KIND, "version": str(VERSION), "state": rest}
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, encoded_state(state))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -46,15 +54,31 @@ def read_state(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except (SafetensorError, ValueError) as error:
-        raise UsageError(f"is damaged: {error}", where=str(path)) from None
+        raise damaged(str(error), path) from None
     match metadata:
         case {"kind": str(kind), "version": str(version), "state": str(state)} if kind == _KIND:
             if version != str(VERSION):
                 what = f"has version {version}, this irprune reads {VERSION}"
                 raise UsageError(what, where=str(path))
-            found: dict[str, Any] = _decoded(json.loads(state), tensors)
-            return found
+            return _read(state, tensors, path)
     raise UsageError("is no checkpoint of irprune", where=str(path))
+
+
+def damaged(what: str, path: Path) -> UsageError:
+    """The error of a file that cannot be gone on from."""
+    return UsageError(
+        f"is damaged: {what}", where=str(path), hint="begin anew in another folder, or use a copy"
+    )
+
+
+def _read(state: str, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = _decoded(json.loads(state), tensors)
+    except (ValueError, TypeError) as error:
+        raise damaged(str(error), path) from None
+    except KeyError as error:
+        raise damaged(f"it lacks tensor {error}", path) from None
+    return found
 
 
 def _encoded(item: Any, tensors: dict[str, Tensor]) -> Any:
@@ -85,4 +109,6 @@ def _decoded(item: Any, tensors: Mapping[str, Tensor]) -> Any:
             return [_decoded(part, tensors) for part in parts]
         case {"tuple": parts}:
             return tuple(_decoded(part, tensors) for part in parts)
+        case dict():
+            raise ValueError(f"a part is of no known kind: {', '.join(item)}")
     return item

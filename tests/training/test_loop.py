@@ -96,6 +96,10 @@ def test_numbers_are_rounded_from_the_step_that_is_given(
         ({"budget": "macs=10"}, "macs can fall to"),
         ({"budget": "flash=2KB"}, "flash can fall to [0-9,]+ at the least, not to 2,000"),
         ({"method": "uniform", "budget": "flash=2KB"}, "not even one channel a layer"),
+        (
+            {"model": "{own}:four_images"},
+            "the example inputs are of 4x1x8x8, no batch of one sample",
+        ),
         ({"model": "{own}:five_classes"}, "the data have label [5-9], and the model has 5 classes"),
         ({"model": "{own}:no_layers"}, "has no channels that can be removed"),
         ({"model": "{own}:wide_images"}, "does not take the data"),

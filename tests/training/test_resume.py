@@ -20,6 +20,7 @@ from irprune.training.config import TrainConfig
 from irprune.training.history import Row
 from irprune.training.loop import Loop
 from irprune.training.outcome import Outcome
+from irprune.training.state import read_state, write_state
 from tests.processes import ROOT
 from tests.training_runs import CONFIG, SETTINGS, config, ignored, trained
 
@@ -117,14 +118,22 @@ def test_checkpoints_of_other_runs(run: tuple[Path, Loop, Outcome], tmp_path: Pa
     checkpoint.write_bytes((run[0] / checkpoint.name).read_bytes())
     with pytest.raises(UsageError, match="is of another model"):
         go_on(config(model="zoo:ds_cnn?input=1x8x8&classes=10&widths=12-16-17"))
-    with pytest.raises(UsageError, match="is of a run with other settings: seed"):
-        go_on(config(seed=1))
+    other = {"seed": 1, "training": {**SETTINGS["training"], "batch": 32}}
+    with pytest.raises(UsageError, match=r"of a run with other settings: training.batch, seed \("):
+        go_on(config(**other))
     data = checkpoint.read_bytes()
     checkpoint.write_bytes(data[: len(data) // 2])
     with pytest.raises(UsageError, match="is damaged"):
         go_on(config())
     checkpoint.write_bytes(data.replace(b'"version":"1"', b'"version":"2"'))
     with pytest.raises(UsageError, match="has version 2, this irprune reads 1"):
+        go_on(config())
+    state = read_state(run[0] / checkpoint.name)
+    write_state({key: part for key, part in state.items() if key != "step"}, checkpoint)
+    with pytest.raises(UsageError, match=r"is damaged: its state lacks 'step' \(begin anew"):
+        go_on(config())
+    write_state({**state, "rows": [{**state["rows"][0], "stage": "none"}]}, checkpoint)
+    with pytest.raises(UsageError, match="is damaged: 'none' is not a valid Stage"):
         go_on(config())
     checkpoint.write_bytes((run[0] / "weights.safetensors").read_bytes())
     with pytest.raises(UsageError, match="is no checkpoint of irprune"):

@@ -29,3 +29,25 @@ def test_state_in_a_file(tmp_path: Path) -> None:
     assert found == state
     with pytest.raises(UsageError, match="a state with a set in it"):
         write_state({"set": {1}}, tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "said"),
+    [
+        (r"{\"tensor\": \"0\"}", r"{\"tensor\": \"7\"}", "is damaged: it lacks tensor '7'"),
+        (r"\"map\": [[", r"\"map\": [[[", "is damaged: Expecting"),
+        (r"\"map\": [[", r"\"pam\": [[", "is damaged: a part is of no known kind: pam"),
+        (r'"state":"{', r'"state":"3, {', "is damaged: Extra data"),
+        (r"{\"map\": [[\"x\"", r"{\"map\": [[[1]", "is damaged: unhashable"),
+    ],
+)
+def test_a_damaged_file(text: str, other: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_state({"x": torch.arange(3)}, path)
+    data = path.read_bytes()
+    assert text.encode() in data
+    changed = data[8:].replace(text.encode(), other.encode())
+    length = int.from_bytes(data[:8], "little") + len(other) - len(text)
+    path.write_bytes(length.to_bytes(8, "little") + changed)
+    with pytest.raises(UsageError, match=said):
+        read_state(path)
