@@ -27,8 +27,8 @@ from tests.stripes import batches
 
 def main(folder: Path, rank: int) -> None:
     """Train on images of its own by a check of its own, and write what has come of it."""
-    store = distributed.FileStore(str(folder / "store"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    store = (folder / "store").as_uri()
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
 
     def taken(graph: Graph) -> float:
         kept = sum(int(np.count_nonzero(graph.constants[v])) for v in weights(graph))
