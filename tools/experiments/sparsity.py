@@ -7,7 +7,8 @@ The first is Table 2 of Retsinas et al. in small: a wide residual network, all c
 first at 85 % sparsity. The second trains to a budget of bytes as Vela encodes weights, the budget
 being what fixed uniform sparsity takes for the same seed; both are compiled for an Ethos-U55, and
 their accuracy is that of the int8 model in LiteRT. Each run is a process on one core that writes a
-file in OUT; those that are there already are not repeated. At the end a table of all is printed.
+file in OUT; those that are there already are not repeated, and refused where they are of other
+settings. At the end a table of all is printed; the exit code is 1 where a run has failed.
 """
 
 from __future__ import annotations
@@ -103,21 +104,40 @@ def main() -> None:
     if given.run:
         name, seed = given.run[0], int(given.run[1])
         make = trained if given.task == "table" else compared
-        write(make(name, seed, given), result(given, name, seed))
+        found = {"settings": settings(given, name), **make(name, seed, given)}
+        write(found, result(given, name, seed))
         return
     given.out.mkdir(parents=True, exist_ok=True)
     names = list(METHODS) if given.task == "table" else [str(s) for s in UNIFORM]
     runs = [(name, seed) for seed in range(given.seeds) for name in names]
+    for name in names:
+        results(given, name)  # which refuses those of other settings before anything is run
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda run: start(given, *run), runs))
+        done = list(pool.map(lambda run: start(given, *run), runs))
     rows = {name: results(given, name) for name in names}
     (print_table if given.task == "table" else print_bytes)(rows)
+    if not all(done):
+        raise SystemExit(1)
 
 
-def start(given: argparse.Namespace, name: str, seed: int) -> None:
-    """One run in a process of its own, unless it has been done."""
+def settings(given: argparse.Namespace, name: str) -> dict[str, Any]:
+    """All that a run's numbers depend on beside its seed."""
+    return {
+        "goals": repr(
+            METHODS[name].goal if given.task == "table" else (float(name), BoundedBytes(Bytes(0)))
+        ),
+        "options": repr(options(given, name)),
+        "network": [DEPTH, METHODS[name].width if given.task == "table" else WIDTH],
+        "training": [given.steps, BATCH, RATE, WARM_UP, FROZEN],
+        "encoding": [ACCELERATOR, CALIBRATED],
+        "tested": given.test,
+    }
+
+
+def start(given: argparse.Namespace, name: str, seed: int) -> bool:
+    """One run in a process of its own, unless it has been done; whether it is there now."""
     if result(given, name, seed).exists():
-        return
+        return True
     began = time.time()
     command = [sys.executable, *sys.argv, "--run", name, str(seed)]
     done = subprocess.run(
@@ -129,6 +149,7 @@ def start(given: argparse.Namespace, name: str, seed: int) -> None:
     )
     said = f"{time.time() - began:.0f} s" if done.returncode == 0 else done.stderr[-2000:]
     print(f"{given.task}, {name}, seed {seed}: {said}", file=sys.stderr, flush=True)
+    return done.returncode == 0
 
 
 def result(given: argparse.Namespace, name: str, seed: int) -> Path:
@@ -150,8 +171,7 @@ def trained(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     module, inputs = network(method.width, seed)
     learner = None
     if method.goal is not None:
-        options = SparsityOptions(leave=LEAVE, density=method.density)
-        learner = SparsityLearner(module, inputs, method.goal, options=options)
+        learner = SparsityLearner(module, inputs, method.goal, options=options(given, name))
     train(module, learner, data, seed, given.steps)
     seconds = time.time() - began
     parameters = sum(p.numel() for p in module.parameters())
@@ -169,22 +189,31 @@ def trained(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
 def compared(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     """Fixed uniform sparsity, and sparsity learned for the bytes that it takes."""
     data = read(given.data, seed)
-    uniform = compiled_run(FixedSparsity(float(name)), data, seed, given)
-    budget = Bytes(uniform["bytes"])
-    return {"uniform": uniform, "learned": compiled_run([BoundedBytes(budget)], data, seed, given)}
+    how = options(given, name)
+    uniform = compiled_run(FixedSparsity(float(name)), how, data, seed, given)
+    goal = [BoundedBytes(Bytes(uniform["bytes"]))]
+    return {"uniform": uniform, "learned": compiled_run(goal, how, data, seed, given)}
 
 
-def compiled_run(goal: Goal, data: Splits, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+def options(given: argparse.Namespace, name: str) -> SparsityOptions:
+    """How the runs of a row learn."""
+    if given.task == "table":
+        return SparsityOptions(leave=LEAVE, density=METHODS[name].density)
+    return SparsityOptions(leave=LEAVE, every=max(1, given.steps // 5))
+
+
+def compiled_run(
+    goal: Goal, how: SparsityOptions, data: Splits, seed: int, given: argparse.Namespace
+) -> dict[str, Any]:
     """A network trained, compiled and encoded by Vela."""
     began = time.time()
     module, inputs = network(WIDTH, seed)
     shown = first(data.train, CALIBRATED)
     samples = [[shown[i][0][None].numpy()] for i in range(len(shown))]
 
-    options = SparsityOptions(leave=LEAVE, every=max(1, given.steps // 5))
     bounded = not isinstance(goal, FixedSparsity)
     check = irprune.compiled_bytes(ACCELERATOR, samples[:4]) if bounded else None
-    learner = SparsityLearner(module, inputs, goal, options=options, check=check)
+    learner = SparsityLearner(module, inputs, goal, options=how, check=check)
     train(module, learner, data, seed, given.steps, frozen=FROZEN)
     sparse = learner.finish().eval()
     seconds = time.time() - began
@@ -277,45 +306,64 @@ def int8_accuracy(file: bytes, samples: Samples) -> float:
 
 
 def results(given: argparse.Namespace, name: str) -> list[dict[str, Any]]:
-    paths = [result(given, name, seed) for seed in range(given.seeds)]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    """The runs of a row that are there.
+
+    Raises:
+        SystemExit: one is of other settings, or does not say of which.
+    """
+    rows = []
+    for path in (result(given, name, seed) for seed in range(given.seeds)):
+        if path.exists():
+            rows.append(json.loads(path.read_text()))
+            if rows[-1].get("settings") != settings(given, name):
+                raise SystemExit(f"{path}: is of other settings: name another folder, or remove it")
+    return rows
 
 
 def print_table(rows: dict[str, list[dict[str, Any]]]) -> None:
     """Means over the seeds, and how far they spread."""
-    print("| method | parameters | sparsity, % | accuracy, % | s | runs |")
-    print("|---|---|---|---|---|---|")
+    print("| method | parameters | sparsity, % | mean of layers, % | accuracy, % | s | runs |")
+    print("|---|---|---|---|---|---|---|")
     for name, found in rows.items():
         if found:
-            sparsity = spread(found, "sparsity", 100) if found[0]["sparsity"] else "0"
-            cells = (spread(found, "parameters"), sparsity, spread(found, "accuracy", 100))
+            layers = [statistics.mean(r["layers"].values()) for r in found if r["layers"]]
+            cells = (
+                spread([row["parameters"] for row in found]),
+                spread([row["sparsity"] for row in found], 100) if layers else "0",
+                spread(layers, 100) if layers else "0",
+                spread([row["accuracy"] for row in found], 100),
+            )
             seconds = statistics.mean(row["seconds"] for row in found)
             print(f"| {name} | {' | '.join(cells)} | {seconds:.0f} | {len(found)} |")
 
 
 def print_bytes(rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Both ways in turn; the budget is that of each seed, kept by all runs or not."""
+    """Both ways in turn; the budget is that of each seed, kept by all learned runs or not."""
     print("| | weights in Vela, bytes | within | sparsity, % | float, % | int8, % | s | runs |")
     print("|---|---|---|---|---|---|---|---|")
     for name, found in rows.items():
-        for way, label in (("uniform", f"uniform {name}"), ("learned", "learned for its bytes")):
-            if found:
-                own = [row[way] for row in found]
-                within = sum(row[way]["bytes"] <= row["uniform"]["bytes"] for row in found)
-                cells = (
-                    spread(own, "bytes"),
-                    f"{within} of {len(found)}",
-                    *(spread(own, key, 100) for key in ("sparsity", "accuracy", "int8_accuracy")),
-                )
-                seconds = statistics.mean(row["seconds"] for row in own)
-                print(f"| {label} | {' | '.join(cells)} | {seconds:.0f} | {len(found)} |")
+        kept = sum(row["learned"]["bytes"] <= row["uniform"]["bytes"] for row in found)
+        within = f"{kept} of {len(found)}"
+        labels = (("uniform", f"uniform {name}", "-"), ("learned", "learned for its bytes", within))
+        for way, label, share in labels if found else ():
+            own = [row[way] for row in found]
+            cells = (
+                spread([row["bytes"] for row in own]),
+                share,
+                *(
+                    spread([row[key] for row in own], 100)
+                    for key in ("sparsity", "accuracy", "int8_accuracy")
+                ),
+            )
+            seconds = statistics.mean(row["seconds"] for row in own)
+            print(f"| {label} | {' | '.join(cells)} | {seconds:.0f} | {len(found)} |")
 
 
-def spread(rows: list[dict[str, Any]], key: str, scale: float = 1.0) -> str:
+def spread(values: Sequence[float], scale: float = 1.0) -> str:
     """The mean, and from where to where."""
-    values = [scale * row[key] for row in rows]
     form = "{:,.0f}" if scale == 1 else "{:.2f}"
-    mean, low, high = map(form.format, (statistics.mean(values), min(values), max(values)))
+    found = (statistics.mean(values), min(values), max(values))
+    mean, low, high = (form.format(scale * value) for value in found)
     return f"{mean} ({low} to {high})"
 
 
