@@ -48,6 +48,8 @@ def ignored(step: int, total: int, row: Row | None) -> None:
 
 
 MODULE = """
+import random
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -63,11 +65,11 @@ def dropping():
 class Noisy(TensorDataset):
     def __getitem__(self, index):
         x, y = super().__getitem__(index)
-        return x + torch.randn(1), y
+        return x + torch.randn(1) + random.gauss() + float(np.random.randn()), y
 
 def noisy():
     train, test = data()
-    return Noisy(*train.tensors), test
+    return Noisy(*train.tensors), Noisy(*test.tensors)
 
 def four_images():
     return model(), (torch.zeros(4, 1, 8, 8),)

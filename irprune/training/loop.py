@@ -28,7 +28,7 @@ from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
 from irprune.training.inputs import classes_of, example_inputs_of
 from irprune.training.state import damaged, read_state, write_state
-from irprune.training.stepper import Stepper
+from irprune.training.stepper import Stepper, seed_all
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -74,7 +74,7 @@ class Loop:
         self.config, self._folder, self._watch = config, folder, watch
         training = config.training
         self._stepper = Stepper(training, config.seed)
-        torch.manual_seed(config.seed)
+        seed_all(config.seed)
         module, example_inputs = load_module(config.model)
         self.data = splits(config.data.source, config.data.path, config.data.held_out, config.seed)
         self.module = module.to(self._stepper.device)
@@ -186,7 +186,11 @@ class Loop:
             ) from None
 
     def accuracy(self, network: nn.Module, samples: Samples) -> float:
-        """The share of samples whose class a network finds."""
+        """The share of samples whose class a network finds.
+
+        What is random in the samples is the same each time.
+        """
+        seed_all(self.config.seed)
         network.eval()
         right = 0
         with torch.no_grad(), foreign_code("the data cannot be read"):
@@ -261,6 +265,7 @@ class Loop:
             peak=config.peak,
             seed=self.config.seed,
         )
+        seed_all(self.config.seed)
         size = self.config.training.batch
         loader = DataLoader(self.data.held_out, min(size, len(self.data.held_out)))
         held_out = [batch for _, batch in zip(range(config.batches), loader, strict=False)]

@@ -28,6 +28,7 @@ from irprune.training.data import Samples
 from irprune.training.grid import lower, placed
 from irprune.training.history import write_history
 from irprune.training.loop import Loop
+from irprune.training.stepper import seed_all
 
 CALIBRATED = 128
 """Held-out samples that those ranges are taken from which were not trained."""
@@ -107,7 +108,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
         usage=usage,
         float_accuracy=loop.accuracy(module, data.test),
         quantized_accuracy=None if quantizer is None else loop.accuracy(quantizer, data.test),
-        int8_accuracy=None if micro is None else _accuracy_in(micro, some, graph),
+        int8_accuracy=None if micro is None else _accuracy_in(micro, some, graph, config.seed),
         quantized_accuracy_of_samples=None if quantizer is None else loop.accuracy(quantizer, some),
         samples=len(some),
         arena=None if micro is None else micro.arena,
@@ -120,6 +121,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
 
 def _ranges(loop: Loop) -> Mapping[str, Range]:
     """Ranges that were trained, or else of held-out samples."""
+    seed_all(loop.config.seed)
     held_out = loop.data.held_out
     batch, _ = next(iter(DataLoader(held_out, CALIBRATED)))
     if loop.quantizer is not None:
@@ -139,8 +141,9 @@ def _micro(path: Path) -> Micro | None:
     return runtime
 
 
-def _accuracy_in(micro: Micro, samples: Samples, graph: Graph) -> float:
+def _accuracy_in(micro: Micro, samples: Samples, graph: Graph, seed: int) -> float:
     """The share of samples, each as the graph takes it, whose class the runtime finds."""
+    seed_all(seed)
     (entry,), lowered = micro.graph.inputs, lower(graph)
     right = 0
     for i in range(len(samples)):

@@ -19,6 +19,13 @@ WARM_UP = 0.05
 """The share of the steps in which the learning rate rises."""
 
 
+def seed_all(number: int) -> None:
+    """Let all that torch, numpy and Python draw from here on depend on a number alone."""
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)
+    random.seed(number)
+
+
 class Stepper:
     """Takes steps; what is random in one depends on the seed and its number alone.
 
@@ -67,10 +74,7 @@ class Stepper:
 
     def seed(self, step: int) -> None:
         """Let what is random from here on depend on a step alone."""
-        number = (self._seed * 1_000_003 + step) * 1009 + self.rank
-        torch.manual_seed(number)
-        np.random.seed(number % 2**32)
-        random.seed(number)
+        seed_all((self._seed * 1_000_003 + step) * 1009 + self.rank)
 
     def step(self, parts: list[Batch], step: int, total: int) -> float:
         """One step on the parts of a batch.

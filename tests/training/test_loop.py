@@ -57,10 +57,13 @@ def test_models_and_data_of_ones_own(own: str, tmp_path: Path) -> None:
         data={"source": f"{own}:data"},
         training={"epochs": 3, "batch": 16},
         quantization={"epochs": 1, "start": 0},
-        budget="macs=6k",
+        pruning={"every": 1, "rate": 4.0},
+        budget="macs=1k",
     )
-    _, outcome = trained(tmp_path / "out", settings)
-    assert outcome.usage.macs <= 6000
+    loop, outcome = trained(tmp_path / "out", settings)
+    assert loop.plan is not None
+    assert loop.plan.kept
+    assert outcome.usage.macs <= 1000
     assert outcome.samples == 8
 
 

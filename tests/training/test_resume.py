@@ -19,7 +19,7 @@ from irprune.ir.errors import UsageError
 from irprune.training.config import TrainConfig
 from irprune.training.history import Row
 from irprune.training.loop import Loop
-from irprune.training.outcome import Outcome
+from irprune.training.outcome import Outcome, write_outcome
 from irprune.training.state import read_state, write_state
 from tests.processes import ROOT
 from tests.training_runs import CONFIG, SETTINGS, config, ignored, trained
@@ -70,18 +70,38 @@ def test_a_run_goes_on_as_if_nothing_had_been(
 
 
 def test_what_is_random_goes_on_likewise(own: str, tmp_path: Path) -> None:
-    """Dropout, and noise on the data, from the middle of an epoch."""
+    """Dropout, and noise on the data by each generator, from the middle of an epoch."""
     settings = config(
         model=f"{own}:dropping",
         data={"source": f"{own}:noisy"},
-        training={"epochs": 4, "batch": 8, "checkpoint_every": 5},
-        quantization={"epochs": 1, "start": 0},
-        budget="macs=6k",
+        training={"epochs": 6, "batch": 8, "checkpoint_every": 2},
+        quantization={"epochs": 1},
+        pruning={"every": 1, "rate": 3.0, "batches": 1, "feedback": "task"},
+        budget="macs=2k",
     )
     loop, _ = trained(tmp_path / "whole", settings)
+    assert loop.plan is not None
+    assert loop.plan.kept
     (tmp_path / "broken").mkdir()
-    interrupted(settings, tmp_path / "broken", 12)
+    interrupted(settings, tmp_path / "broken", 5)
     assert_same(loop, resumed(settings, tmp_path / "broken"))
+
+
+def test_what_a_run_has_come_to_is_measured_likewise(own: str, tmp_path: Path) -> None:
+    """Noise on the data is the same once a run is over, and gone on with nonetheless."""
+    settings = config(
+        model=f"{own}:dropping",
+        data={"source": f"{own}:noisy"},
+        training={"epochs": 2, "batch": 8},
+        quantization={"epochs": 0},
+        method="none",
+        budget=None,
+    )
+    folder = tmp_path / "whole"
+    _, outcome = trained(folder, settings)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert write_outcome(resumed(settings, folder), folder) == outcome
+    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
