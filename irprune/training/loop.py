@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from irprune.backends.files import write_atomically
 from irprune.backends.usage import compiled_usage
 from irprune.budget import Usage
 from irprune.frontends.load import load, load_module
@@ -27,7 +29,7 @@ from irprune.training.fake_quantizer import FakeQuantizer
 from irprune.training.fitting import one_shot_plan, uniform_plan
 from irprune.training.history import Row, Stage
 from irprune.training.inputs import classes_of, example_inputs_of
-from irprune.training.state import damaged, read_state, write_state
+from irprune.training.state import damaged, encoded_state, read_state
 from irprune.training.stepper import Stepper, seed_all
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
@@ -101,6 +103,7 @@ class Loop:
         self._observing = self._steps_observing()
         self._step = 0
         self._begun = False
+        self._held: bytes | None = None
         self.plan: Plan | None = None
         self.quantizer: FakeQuantizer | None = None
         self.rows: list[Row] = []
@@ -159,6 +162,7 @@ class Loop:
         self.rows = [Row(**{**row, "stage": Stage(row["stage"])}) for row in state["rows"]]
         self._count()
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # errors tell of it
     def run(self) -> None:
         """Train to the end, with checkpoints on the way.
 
@@ -168,6 +172,7 @@ class Loop:
         """
         if not self._begun:
             self._begin()
+            self._hold()
             self._save()
         try:
             while self._step < self._total:
@@ -177,7 +182,9 @@ class Loop:
                     self._advance(batches)
             if self._pruner is not None:
                 self._finish_pruning()
-                self._save()
+            self._expect_finite()
+            self._hold()
+            self._save()
         except UsageError as error:
             raise UsageError(
                 error.what,
@@ -213,6 +220,7 @@ class Loop:
         loss = self._stepper.step(next(batches), self._step, self._total)
         if not math.isfinite(loss):
             raise UsageError(f"the loss is {loss} at step {self._step}", hint="lower learning_rate")
+        self._save()
         self._step += 1
         if self._pruner is not None:
             self._pruner.step()
@@ -221,7 +229,7 @@ class Loop:
         whole = self._step % self._per_epoch == 0
         row = self._row(loss, whole) if whole or self._step % ROWS_EVERY == 0 else None
         if whole or self._step % self.config.training.checkpoint_every == 0:
-            self._save()
+            self._hold()
         if self.is_main:
             self._watch(self._step, self._total, row)
 
@@ -341,21 +349,35 @@ class Loop:
             return Stage.QUANTIZE
         return Stage.TRAIN if self._pruner is None or self._pruner.met else Stage.PRUNE
 
-    def _save(self) -> None:
+    def _hold(self) -> None:
+        """Take down the state, to be saved once it turns out to be good: its loss is a number."""
         if not self.is_main:
             return
-        state = {
-            "graph": fingerprint(self._graph),
-            "config": self.config.model_dump(mode="json"),
-            "step": self._step,
-            "plan": None if self.plan is None else self.plan.dumps(),
-            "module": self.module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "pruner": None if self._pruner is None else self._pruner.state_dict(),
-            "quantizer": None if self.quantizer is None else self.quantizer.state_dict(),
-            "rows": [asdict(row) for row in self.rows],
-        }
-        write_state(state, self.checkpoint)
+        self._held = encoded_state(
+            {
+                "graph": fingerprint(self._graph),
+                "config": self.config.model_dump(mode="json"),
+                "step": self._step,
+                "plan": None if self.plan is None else self.plan.dumps(),
+                "module": self.module.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "pruner": None if self._pruner is None else self._pruner.state_dict(),
+                "quantizer": None if self.quantizer is None else self.quantizer.state_dict(),
+                "rows": [asdict(row) for row in self.rows],
+            }
+        )
+
+    def _save(self) -> None:
+        if self._held is not None:
+            write_atomically(self.checkpoint, self._held)
+            self._held = None
+
+    def _expect_finite(self) -> None:
+        for name, tensor in self.module.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise UsageError(
+                    f"'{name}' is not finite after the last step", hint="lower learning_rate"
+                )
 
     def _load(self, module: nn.Module, state: dict[str, Any]) -> None:
         try:

@@ -71,6 +71,7 @@ class Outcome:
     exceeded: Mapping[str, int]
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # errors tell of it
 def write_outcome(loop: Loop, folder: Path) -> Outcome:
     """Compile what a loop has trained, measure it, and write all of it into a folder.
 

@@ -99,9 +99,10 @@ def test_what_a_run_has_come_to_is_measured_likewise(own: str, tmp_path: Path) -
     )
     folder = tmp_path / "whole"
     _, outcome = trained(folder, settings)
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    paths = [path for path in folder.iterdir() if path.name != "checkpoint.safetensors"]
+    before = [path.read_bytes() for path in paths]
     assert write_outcome(resumed(settings, folder), folder) == outcome
-    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before == [path.read_bytes() for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,31 @@ def test_checkpoints_of_other_runs(run: tuple[Path, Loop, Outcome], tmp_path: Pa
     checkpoint.write_bytes((run[0] / "weights.safetensors").read_bytes())
     with pytest.raises(UsageError, match="is no checkpoint of irprune"):
         go_on(config())
+
+
+@pytest.mark.parametrize(
+    ("training", "said", "steps"),
+    [
+        ({"epochs": 3, "batch": 64}, "the loss is nan at step 1 ", 0),
+        ({"epochs": 2, "batch": 1200}, "'features.0.activation' is not finite on calibration", 0),
+        ({"epochs": 3, "batch": 64, "learning_rate": 1e8}, "the loss is nan at step 2 ", 1),
+    ],
+)
+def test_weights_that_grow_beyond_numbers(
+    training: dict[str, Any], said: str, steps: int, tmp_path: Path
+) -> None:
+    """The checkpoint is the last of which it is known that something comes of it."""
+    settings = config(
+        method="none",
+        budget=None,
+        training={"learning_rate": 1e36, "checkpoint_every": 1, **training},
+        quantization={"epochs": 1},
+    )
+    with pytest.raises(UsageError, match=f"{said}.*the last good checkpoint is {tmp_path}"):
+        Loop(settings, tmp_path, ignored).run()
+    state = read_state(tmp_path / "checkpoint.safetensors")
+    assert state["step"] == steps
+    assert all(tensor.isfinite().all() for tensor in state["module"].values())
 
 
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
