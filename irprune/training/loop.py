@@ -26,7 +26,11 @@ from irprune.training.apply import apply_to_module, apply_to_optimizer
 from irprune.training.config import Method, TrainConfig, differences
 from irprune.training.data import Batch, Batches, Samples, splits
 from irprune.training.fake_quantizer import FakeQuantizer
-from irprune.training.fitting import one_shot_plan, uniform_plan
+from irprune.training.fitting import (
+    expect_reachable_on_device,
+    one_shot_plan,
+    uniform_plan,
+)
 from irprune.training.history import Row, Stage
 from irprune.training.inputs import classes_of, example_inputs_of
 from irprune.training.state import damaged, encoded_state, read_state
@@ -208,6 +212,8 @@ class Loop:
 
     def _begin(self) -> None:
         """What comes before the first step."""
+        if self.config.method is Method.ONE_SHOT:
+            expect_reachable_on_device(self._graph, self.config.limits, compiled_usage)
         if self.config.method is Method.UNIFORM:
             self._shrink(uniform_plan(self._graph, self.config.limits, compiled_usage))
         if self.config.method is Method.WIDTHS:
