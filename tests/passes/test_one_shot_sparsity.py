@@ -152,5 +152,5 @@ def test_the_least_sparsity_that_is_enough(bound: int) -> None:
 
 def test_a_size_that_no_sparsity_reaches() -> None:
     graph = dense(np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32))
-    with pytest.raises(UsageError, match="flash can fall to 36 at the least, not to 20"):
+    with pytest.raises(UsageError, match="flash can fall to 36 bytes at the least, not to 20"):
         plan_for_size(graph, present, 20)
