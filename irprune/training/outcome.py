@@ -75,8 +75,8 @@ class Outcome:
 def write_outcome(loop: Loop, folder: Path) -> Outcome:
     """Compile what a loop has trained, measure it, and write all of it into a folder.
 
-    The folder gets the plan, the weights of the small module, the ranges of activations, the
-    compiled model, the history and a summary.
+    The folder gets the plan, the weights of the small module and the history, whatever comes of
+    the rest: the ranges of activations, the compiled model, and a summary.
 
     Raises:
         UsageError: a file cannot be written.
@@ -84,17 +84,17 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
     """
     config, data = loop.config, loop.data
     module = loop.module.eval()
-    graph = load(module, loop.example_inputs)
-    ranges = _ranges(loop)
-    compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
     if loop.plan is not None:
         write_plan(loop.plan, folder / "plan.json")
-    write_ranges(ranges, graph, folder / "ranges.json")
     write_atomically(
         folder / WEIGHTS, save({k: v.contiguous().clone() for k, v in module.state_dict().items()})
     )
-    write_atomically(folder / MODEL, compiled.data)
     write_history(loop.rows, folder)
+    graph = load(module, loop.example_inputs)
+    ranges = _ranges(loop)
+    write_ranges(ranges, graph, folder / "ranges.json")
+    compiled = compile_tflite(graph, options=CompileOptions(plan=True), ranges=ranges)
+    write_atomically(folder / MODEL, compiled.data)
     some = Subset(data.test, range(min(config.quantization.test_samples, len(data.test))))
     micro = _micro(folder / MODEL)
     quantizer = loop.quantizer
