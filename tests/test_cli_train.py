@@ -89,6 +89,9 @@ def test_an_interruption(
     assert capsys.readouterr().err.splitlines()[-1] == said
     assert train(folder, monkeypatch, "--resume", "--json", data="interrupted") == 0
     assert json.loads(capsys.readouterr().out)["samples"] == 8
+    assert train(folder, monkeypatch, data="interrupted") == 2
+    said = "irprune: out: holds a run already (use --resume, or another folder)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_model_that_cannot_be_compiled(
