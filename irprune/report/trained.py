@@ -67,7 +67,7 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     whole, usage = outcome.whole, outcome.usage
     table.add_row(
-        "whole model, as counted", "", f"{whole.flash:,}", f"{whole.sram:,}", f"{whole.macs:,}"
+        "whole model, compiled", "", f"{whole.flash:,}", f"{whole.sram:,}", f"{whole.macs:,}"
     )
     table.add_row("trained, on reals", _percent(outcome.float_accuracy), "", "", "")
     if outcome.quantized_accuracy is not None:

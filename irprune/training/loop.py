@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from irprune.backends.files import write_atomically
 from irprune.backends.usage import compiled_usage
-from irprune.budget import Usage
 from irprune.frontends.load import load, load_module
 from irprune.frontends.torch_export import foreign_code
 from irprune.ir.errors import UsageError
@@ -70,7 +69,7 @@ class Loop:
         quantizer: the module on the grid of integers, once that is trained for.
         plan: the channels that it has kept; None while it has all.
         rows: what has happened.
-        whole: what the model takes before it is pruned, as irprune counts it.
+        graph: that of the module before it is pruned.
 
     Raises:
         UsageError, InvalidModel, UnsupportedOp: the model, data or budget cannot be used.
@@ -98,9 +97,9 @@ class Loop:
             classes_of(self.module, self.example_inputs, self.data.held_out, config),
         )
         self._per_epoch = self._batches.per_epoch
-        self._graph = load(self.module, self.example_inputs)
-        model = CostModel(self._graph)
-        self.whole = self._usage = model.usage(model.widths)
+        self.graph = load(self.module, self.example_inputs)
+        model = CostModel(self.graph)
+        self._usage = model.usage(model.widths)
         self._total = training.epochs * self._per_epoch
         self._on_integers = (training.epochs - config.quantization.epochs) * self._per_epoch
         self._frozen = self._on_integers + round(FROZEN * (self._total - self._on_integers))
@@ -141,7 +140,7 @@ class Loop:
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
         where = str(self.checkpoint)
-        if state["graph"] != fingerprint(self._graph):
+        if state["graph"] != fingerprint(self.graph):
             raise UsageError("is of another model", where=where, hint="use another folder")
         changed = ", ".join(differences(state["config"], self.config.model_dump(mode="json")))
         if changed:
@@ -213,9 +212,9 @@ class Loop:
     def _begin(self) -> None:
         """What comes before the first step."""
         if self.config.method is Method.ONE_SHOT:
-            expect_reachable_on_device(self._graph, self.config.limits, compiled_usage)
+            expect_reachable_on_device(self.graph, self.config.limits, compiled_usage)
         if self.config.method is Method.UNIFORM:
-            self._shrink(uniform_plan(self._graph, self.config.limits, compiled_usage))
+            self._shrink(uniform_plan(self.graph, self.config.limits, compiled_usage))
         if self.config.method is Method.WIDTHS:
             self._start_pruning()
 
@@ -298,8 +297,8 @@ class Loop:
         assert pruner is not None
         if not pruner.met and self.config.pruning.feedback is not Feedback.TASK:
             raise UsageError(
-                f"the budget is not met after {self._step} steps of pruning: {_told(pruner.usage)}",
-                hint="raise pruning.rate, or train for more epochs",
+                f"the budget is not met after {self._step} steps of pruning: {pruner.excess}",
+                hint="raise pruning.rate, lower pruning.balance, or train for more epochs",
             )
         self._pruner = None
         plan = pruner.plan
@@ -361,7 +360,7 @@ class Loop:
             return
         self._held = encoded_state(
             {
-                "graph": fingerprint(self._graph),
+                "graph": fingerprint(self.graph),
                 "config": self.config.model_dump(mode="json"),
                 "step": self._step,
                 "plan": None if self.plan is None else self.plan.dumps(),
@@ -393,7 +392,3 @@ class Loop:
             raise UsageError(
                 f"does not fit the model: {what}", where=str(self.checkpoint)
             ) from None
-
-
-def _told(usage: Usage) -> str:
-    return f"sram={usage.sram:,} flash={usage.flash:,} macs={usage.macs:,}"

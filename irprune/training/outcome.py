@@ -18,7 +18,7 @@ from irprune.backends.pruned import write_plan
 from irprune.backends.ranges import write_ranges
 from irprune.backends.runtimes import Kind, Micro, open_runtime
 from irprune.backends.tflite.footprint import Footprint
-from irprune.backends.usage import usage_of
+from irprune.backends.usage import compiled_usage, usage_of
 from irprune.budget import Usage
 from irprune.frontends.load import load
 from irprune.ir.graph import Graph
@@ -45,7 +45,7 @@ class Outcome:
         model: what was trained.
         method: how it got within its budget.
         budget: that.
-        whole: what it took before, as irprune counts it.
+        whole: what it would have taken as a whole, likewise.
         usage: what the compiled model takes; SRAM as the runtime says, where it is installed.
         float_accuracy: the share of the test samples that are told right, on reals.
         quantized_accuracy: the same of the fake-quantized module; None without such training.
@@ -105,7 +105,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
         model=config.model,
         method=config.method.value,
         budget=config.budget,
-        whole=loop.whole,
+        whole=compiled_usage(loop.graph),
         usage=usage,
         float_accuracy=loop.accuracy(module, data.test),
         quantized_accuracy=None if quantizer is None else loop.accuracy(quantizer, data.test),

@@ -24,7 +24,7 @@ from irprune.passes.analysis.deployment import Precision
 from irprune.passes.one_shot import expect_reachable
 from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import apply_to_module, apply_to_optimizer
-from irprune.training.fitting import Check
+from irprune.training.fitting import Check, expect_reachable_on_device
 from irprune.training.gates import Gates
 from irprune.training.learner_state import expect_same_learner
 from irprune.training.ranks import mean_of_ranks
@@ -148,8 +148,10 @@ class WidthPruner(Generic[M]):
         self._resources = ResourceLoss(costs, budget, options.scalarization, options.peak)
         with ExitStack() as unless_sensible:
             unless_sensible.callback(self._gates.remove)
-            expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
-            self._expect_reachable()
+            if check is None:
+                expect_reachable(self._gates.graph, costs, np.ones_like(costs.widths), budget)
+            else:
+                expect_reachable_on_device(self._gates.graph, budget, check)
             self._expect_validation()
             unless_sensible.pop_all()
         self._logs = torch.zeros(len(costs.widths), dtype=torch.float64)
@@ -177,7 +179,7 @@ class WidthPruner(Generic[M]):
     @property
     def excess(self) -> str:
         """What the model takes beyond the budget, by the check where there is one; else empty."""
-        taken = self.usage if self._check is None else self._usage(self.plan)
+        taken = self.usage if self._check is None else self._taken(self._check)
         return ", ".join(
             f"{name}={getattr(taken, name):,} of {getattr(self._budget, name):,}"
             for name in taken.beyond(self._budget)
@@ -186,7 +188,12 @@ class WidthPruner(Generic[M]):
     @property
     def plan(self) -> Plan:
         """The channels that the masks keep."""
-        return self._plan(self._gates.mask)
+        kept = {}
+        for group, first in zip(self._gates.channels.free, self._gates.first, strict=True):
+            stays = self._gates.mask[first : first + group.width].bool().numpy()
+            if not stays.all():
+                kept[group.name] = tuple(sorted(group.indices[stays].ravel().tolist()))
+        return Plan(fingerprint(self._gates.graph), kept)
 
     def step(self) -> None:
         """To be called after each step of the optimizer.
@@ -260,7 +267,7 @@ class WidthPruner(Generic[M]):
     def _update_widths(self) -> None:
         """WIDTHUPDATE of Algorithm 1, in logarithms of the multipliers."""
         if self._check and self._updates % _CHECKED == 0:
-            self._correct(self._usage(self.plan))
+            self._correct(self._taken(self._check))
         by_resources = self._resource_gradient()
         by_task, loss = self._task_gradient()
         if self._alphas is None:
@@ -322,18 +329,8 @@ class WidthPruner(Generic[M]):
             mask[at + order[:count]] = 1
         self._gates.set(mask)
 
-    def _plan(self, mask: Tensor) -> Plan:
-        """The channels that a mask keeps."""
-        kept = {}
-        for group, first in zip(self._gates.channels.free, self._gates.first, strict=True):
-            stays = mask[first : first + group.width].bool().numpy()
-            if not stays.all():
-                kept[group.name] = tuple(sorted(group.indices[stays].ravel().tolist()))
-        return Plan(fingerprint(self._gates.graph), kept)
-
-    def _usage(self, plan: Plan) -> Usage:
-        assert self._check is not None
-        return self._check(apply_widths(self._gates.graph, plan))
+    def _taken(self, check: Check) -> Usage:
+        return check(apply_widths(self._gates.graph, self.plan))
 
     def _fits(self) -> bool:
         """Whether the budget is met; where only the count meets it, that is corrected."""
@@ -341,7 +338,7 @@ class WidthPruner(Generic[M]):
             return False
         if self._check is None:
             return True
-        taken, budget = self._usage(self.plan), self._budget
+        taken, budget = self._taken(self._check), self._budget
         self._correct(taken)
         if self._options.peak is not Peak.PRECISE:
             budget = replace(budget, sram=None)
@@ -349,24 +346,6 @@ class WidthPruner(Generic[M]):
 
     def _correct(self, taken: Usage) -> None:
         self._resources = self._resources.corrected(self.widths, taken, self._budget)
-
-    def _expect_reachable(self) -> None:
-        """Raise UsageError where not even the least widths meet the budget on the device."""
-        if self._check is None:
-            return
-        least = torch.zeros_like(self._gates.mask)
-        least[self._gates.first] = 1
-        usage = self._usage(self._plan(least))
-        short = [
-            f"{name} can fall to {getattr(usage, name):,} at the least, "
-            f"not to {getattr(self._budget, name):,}"
-            for name in usage.beyond(self._budget)
-        ]
-        if short:
-            raise UsageError(
-                f"no widths meet the budget on the device: {'; '.join(short)}",
-                where=type(self._model).__name__,
-            )
 
     def _expect_validation(self) -> None:
         if not self._validation:
