@@ -81,7 +81,7 @@ class Budget:
         """
         bounds = {
             name: max(getattr(counted, name) * bound // max(getattr(taken, name), 1), 1)
-            for name in ("sram", "flash", "macs")
+            for name in RESOURCES
             if (bound := getattr(self, name)) is not None
         }
         return replace(self, **bounds)

@@ -295,7 +295,7 @@ class Loop:
         """Go on with the small module."""
         pruner = self._pruner
         assert pruner is not None
-        if not pruner.met and self.config.pruning.feedback is not Feedback.TASK:
+        if not pruner.met and pruner.excess and self.config.pruning.feedback is not Feedback.TASK:
             raise UsageError(
                 f"the budget is not met after {self._step} steps of pruning: {pruner.excess}",
                 hint="raise pruning.rate, lower pruning.balance, or train for more epochs",

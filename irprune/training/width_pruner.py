@@ -333,8 +333,8 @@ class WidthPruner(Generic[M]):
         return check(apply_widths(self._gates.graph, self.plan))
 
     def _fits(self) -> bool:
-        """Whether the budget is met; where only the count meets it, that is corrected."""
-        if self._resources.violated(self.widths):
+        """Whether the budget is met; where the count meets it, that is corrected by the check."""
+        if replace(self._resources, budget=self._budget).violated(self.widths):
             return False
         if self._check is None:
             return True

@@ -21,6 +21,7 @@ from irprune.ir.errors import UsageError
 from irprune.ir.graph import Graph
 from irprune.ir.types import Bytes, Macs
 from irprune.passes.analysis.cost_model import CostModel
+from irprune.passes.rewrite.apply_widths import apply_widths
 from irprune.training.apply import kept_slices
 from irprune.training.resources import Peak, Scalarization, scalarized
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
@@ -238,10 +239,36 @@ def test_a_check_is_met_and_not_by_far() -> None:
         WidthPruner(net(), IMAGE, Budget(flash=Bytes(310)), batches(1), check=check)
 
 
+def test_widths_stop_as_soon_as_the_check_is_met() -> None:
+    """The device takes twice the SRAM of the whole network, and ever less above the count."""
+    model = net()
+    graph = irprune.load(model, IMAGE)
+    whole = CostModel(graph).usage(CostModel(graph).widths)
+
+    def check(graph: Graph) -> Usage:
+        counted = CostModel(graph).usage(CostModel(graph).widths)
+        return replace(
+            counted, sram=Bytes(counted.sram * (whole.sram + counted.sram) // whole.sram)
+        )
+
+    budget = Budget(sram=Bytes(whole.sram * 2 // 3))
+    options = WidthOptions(every=1, rate=16.0)
+    pruner = WidthPruner(model, IMAGE, budget, batches(4, 1), options=options, check=check)
+    updates = 0
+    while not pruner.met and updates < 20:
+        pruner.step()
+        updates += 1
+        taken = check(apply_widths(graph, pruner.plan))
+        assert pruner.met == (not taken.beyond(budget))
+    assert pruner.met
+    assert updates > 1
+
+
 def test_no_peak_is_met_by_rounding_up() -> None:
     """A second width of 1.64 keeps one channel, by which another order has less to hold."""
     model, inputs = zoo.from_spec("resnet8")
-    held = [(torch.randn(4, *inputs[0].shape[1:]), torch.arange(4))]
+    generator = torch.Generator().manual_seed(0)
+    held = [(torch.randn(4, *inputs[0].shape[1:], generator=generator), torch.arange(4))]
     options = WidthOptions(every=1, rate=3.0)
     pruner = WidthPruner(model, inputs, Budget(sram=Bytes(17_400)), held, options=options)
     most = CostModel(irprune.load(model, inputs)).widths
