@@ -25,7 +25,8 @@ def compiled_usage(graph: Graph) -> Usage:
 
     SRAM is the head of the runtime's arena, flash the file, MACs those of its operators. They are
     those of trained weights, all different, whatever the graph's are: of equal ones a file has
-    one, and those of an untrained model are equal where they are as long.
+    one, and those of an untrained model are equal where they are as long. Equal lists that training
+    does not change, as masks of attention, count as different, too: flash is at most so much.
 
     Args:
         graph: the model as it was read, on reals.

@@ -14,32 +14,8 @@ import pytest
 from irprune.cli import main
 from irprune.ir.errors import UnsupportedOp
 from irprune.training import outcome
+from tests.training_runs import MODULE
 
-OWN = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-class Interrupted(TensorDataset):
-    count = 0
-
-    def __getitem__(self, index):
-        Interrupted.count += 1
-        if Interrupted.count == 100:
-            raise KeyboardInterrupt
-        return super().__getitem__(index)
-
-def data(kind=TensorDataset):
-    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    labels = (images.mean((1, 2, 3)) > 0).long()
-    return kind(images, labels), TensorDataset(images[:8], labels[:8])
-
-def interrupted():
-    return data(Interrupted)
-
-def model():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
-"""
 CONFIG = """
 model = "{module}:model"
 data.source = "{module}:{data}"
@@ -63,7 +39,7 @@ def train(
 ) -> int:
     """The exit code of a run into ``out``."""
     module = f"own_{abs(hash(folder))}"
-    (folder / f"{module}.py").write_text(OWN)
+    (folder / f"{module}.py").write_text(MODULE)
     text = CONFIG.format(module=module, data=data)
     (folder / "config.toml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["irprune", "train", "config.toml", "-o", "out", *options])

@@ -71,6 +71,19 @@ def noisy():
     train, test = data()
     return Noisy(*train.tensors), Noisy(*test.tensors)
 
+class Interrupted(TensorDataset):
+    count = 0
+
+    def __getitem__(self, index):
+        Interrupted.count += 1
+        if Interrupted.count == 100:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+def interrupted():
+    train, test = data()
+    return Interrupted(*train.tensors), test
+
 def four_images():
     return model(), (torch.zeros(4, 1, 8, 8),)
 

@@ -242,7 +242,7 @@ class FakeQuantizer(nn.Module):
     def _as_stored(self, tensor: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         """Weights as they come from their grid, on which they are with all that is folded in.
 
-        Beside them the (outputs,) scales of that.
+        Beside them the scales of that, (outputs,) or (1,).
         """
         axis = weights.axis or 0
         parts = self._folded.get(weights.path, ())
@@ -257,7 +257,7 @@ class FakeQuantizer(nn.Module):
         rounded = torch.fake_quantize_per_channel_affine(
             tensor * factors, scales, zeros, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
         )
-        return rounded / factors, scales
+        return rounded / factors, scales[:1] if weights.axis is None else scales
 
     def _tensor(self, path: str) -> Tensor:
         """A parameter or buffer of the module."""

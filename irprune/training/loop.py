@@ -37,6 +37,11 @@ from irprune.training.stepper import Stepper, seed_all
 from irprune.training.width_pruner import Feedback, WidthOptions, WidthPruner
 
 CHECKPOINT = "checkpoint.safetensors"
+STATE = (
+    *("graph", "config", "step", "plan", "module"),
+    *("optimizer", "pruner", "quantizer", "rows"),
+)
+"""What is in it."""
 ROWS_EVERY = 20
 """The steps between two rows of the history."""
 FROZEN = 0.75
@@ -130,16 +135,10 @@ class Loop:
         Raises:
             UsageError: there is none, it is damaged, or of another run.
         """
-        state = read_state(self.checkpoint)
-        try:
-            self._go_on_from(state)
-        except KeyError as error:
-            raise damaged(f"its state lacks {error}", self.checkpoint) from None
-        except (TypeError, ValueError) as error:
-            raise damaged(str(error), self.checkpoint) from None
-
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        where = str(self.checkpoint)
+        state, where = read_state(self.checkpoint), str(self.checkpoint)
+        lacking = [key for key in STATE if key not in state]
+        if lacking:
+            raise damaged(f"its state lacks {', '.join(lacking)}", self.checkpoint)
         if state["graph"] != fingerprint(self.graph):
             raise UsageError("is of another model", where=where, hint="use another folder")
         changed = ", ".join(differences(state["config"], self.config.model_dump(mode="json")))
@@ -153,7 +152,11 @@ class Loop:
             self._shrink(loads(state["plan"]))
         self._step, self._begun = state["step"], True
         self._load(self.module, state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        try:
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.rows = [Row(**{**row, "stage": Stage(row["stage"])}) for row in state["rows"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(str(error), self.checkpoint) from None
         if state["pruner"] is not None:
             self._start_pruning()
             assert self._pruner is not None
@@ -162,7 +165,6 @@ class Loop:
             self._start_quantization()
             assert self.quantizer is not None
             self._load(self.quantizer, state["quantizer"])
-        self.rows = [Row(**{**row, "stage": Stage(row["stage"])}) for row in state["rows"]]
         self._count()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # errors tell of it
@@ -176,7 +178,6 @@ class Loop:
         if not self._begun:
             self._begin()
             self._hold()
-            self._save()
         try:
             while self._step < self._total:
                 epoch, first = divmod(self._step, self._per_epoch)
@@ -189,11 +190,10 @@ class Loop:
             self._hold()
             self._save()
         except UsageError as error:
-            raise UsageError(
-                error.what,
-                where=error.where,
-                hint=f"{error.hint}; the last good checkpoint is {self.checkpoint}".lstrip("; "),
-            ) from None
+            hints = [error.hint] if error.hint else []
+            if self.checkpoint.exists():
+                hints.append(f"the last good checkpoint is {self.checkpoint}")
+            raise UsageError(error.what, where=error.where, hint="; ".join(hints)) from None
 
     def accuracy(self, network: nn.Module, samples: Samples) -> float:
         """The share of samples whose class a network finds.
@@ -281,7 +281,8 @@ class Loop:
         seed_all(self.config.seed)
         size = self.config.training.batch
         loader = DataLoader(self.data.held_out, min(size, len(self.data.held_out)))
-        held_out = [batch for _, batch in zip(range(config.batches), loader, strict=False)]
+        with foreign_code("the data cannot be read", where=self.config.data.source):
+            held_out = [batch for _, batch in zip(range(config.batches), loader, strict=False)]
         self._pruner = WidthPruner(
             self.module,
             self.example_inputs,

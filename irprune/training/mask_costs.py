@@ -40,6 +40,7 @@ class MaskCosts:
         widths: the channels that stay now; None where all do.
 
     Attributes:
+        kept: the channels that are counted by; None for all.
         live: what is there of the layers.
         sizes: of the layers, by that, and corrected by the last check.
         knows_widths: whether it is told what channels stay.
@@ -61,20 +62,24 @@ class MaskCosts:
         self._check = check
         self._widths = widths
         self.knows_widths = widths is not None
-        self._kept = None if widths is None else widths()
-        self.live = live_weights(traced, layers, self._kept)
+        self.kept = None if widths is None else widths()
+        self.live = live_weights(traced, layers, self.kept)
         self.sizes: LayerSizes = self.live.sizes
 
     def follow_widths(self) -> bool:
         """Count by the channels that stay now; whether these are others than before."""
         if self._widths is None:
             return False
-        plan, before = self._widths(), self._kept
+        plan, before = self._widths(), self.kept
         if before is not None and plan.kept == before.kept:
             return False
-        self._kept, self.live = plan, live_weights(self._traced, self._layers, plan)
-        self.correct(self.sizes.ratio)
+        self.count_by(plan)
         return True
+
+    def count_by(self, plan: Plan | None) -> None:
+        """Count by the channels that a plan keeps; None for all."""
+        self.kept, self.live = plan, live_weights(self._traced, self._layers, plan)
+        self.correct(self.sizes.ratio)
 
     def correct(self, ratio: float) -> None:
         """Count with what coded weights take, over what they are counted to take."""
@@ -83,7 +88,7 @@ class MaskCosts:
     def plan(self, gone: Sequence[Tensor]) -> Plan:
         """The weights that stay, and the channels."""
         by_path = {layer.path: of_layer for layer, of_layer in zip(self._layers, gone, strict=True)}
-        kept = {} if self._kept is None else self._kept.kept
+        kept = {} if self.kept is None else self.kept.kept
         masks = masks_of(self._traced, by_path)
         return Plan(fingerprint(self._traced.graph), kept, masks=masks)
 

@@ -45,7 +45,7 @@ class Outcome:
         model: what was trained.
         method: how it got within its budget.
         budget: that.
-        whole: what it would have taken as a whole, likewise.
+        whole: what the model takes on the device before it loses channels.
         usage: what the compiled model takes; SRAM as the runtime says, where it is installed.
         float_accuracy: the share of the test samples that are told right, on reals.
         quantized_accuracy: the same of the fake-quantized module; None without such training.
@@ -105,7 +105,7 @@ def write_outcome(loop: Loop, folder: Path) -> Outcome:
         model=config.model,
         method=config.method.value,
         budget=config.budget,
-        whole=compiled_usage(loop.graph),
+        whole=usage if loop.plan is None else compiled_usage(loop.graph),
         usage=usage,
         float_accuracy=loop.accuracy(module, data.test),
         quantized_accuracy=None if quantizer is None else loop.accuracy(quantizer, data.test),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from irprune.ir.errors import UsageError
-from irprune.ir.plan import Plan, fingerprint
+from irprune.ir.plan import Plan, fingerprint, loads
 from irprune.training.apply import apply_to_module
 from irprune.training.learner_state import expect_same_learner
 from irprune.training.mask_costs import MaskCosts, SizeCheck
@@ -84,8 +84,8 @@ class SparsityLearner(Generic[M]):
         goal: a sparsity, or terms of the loss.
         options: how it is learned.
         check: the bytes that coded weights of a graph really take (``estimated_bytes``,
-            ``encoded_bytes``). It is asked every few steps, and what is counted of compressed
-            bytes is multiplied accordingly.
+            ``encoded_bytes``, ``compiled_bytes``). It is asked every few steps and when widths
+            change, and what is counted of compressed bytes is multiplied accordingly.
         plan: the channels that stay now, of a ``WidthPruner`` of the same module whose state is
             loaded before that of the learner.
 
@@ -193,7 +193,8 @@ class SparsityLearner(Generic[M]):
 
         Where costs are bounded and above it, all thresholds are first raised by one number of
         deviations, the least that meets the budget; by a check to one of 2,000 weights. Ranges and
-        gaps of layers are not kept by this.
+        gaps of layers are not kept by this. Of several processes that train one model, all call
+        this, as they do ``finish``: where there is a check, they wait for each other.
 
         Raises:
             UsageError: nothing meets the budget, or the check finds no number of bytes.
@@ -229,6 +230,7 @@ class SparsityLearner(Generic[M]):
             "velocity": self._velocity.clone(),
             "thresholds": self._thresholds.clone(),
             "gone": [gone.clone() for gone in self._gone],
+            "channels": None if self._costs.kept is None else self._costs.kept.dumps(),
             "ratio": self._costs.sizes.ratio,
             "steps": self._steps,
             "frozen": self._frozen,
@@ -247,11 +249,13 @@ class SparsityLearner(Generic[M]):
             raise UsageError(
                 "the state is of a learner with another goal", hint=f"it was {state['goal']}"
             )
+        if (state["channels"] is None) == self._costs.knows_widths:
+            raise UsageError("one of the learner and its state knows of channels, and one does not")
         like = self._thresholds
         self._bounds = state["bounds"].to(like).clone()
         self._velocity = state["velocity"].to(like).clone()
         self._thresholds = state["thresholds"].to(like).clone()
-        self._costs.follow_widths()
+        self._costs.count_by(None if state["channels"] is None else loads(state["channels"]))
         self._costs.correct(state["ratio"])
         self._take([gone.to(like.device) for gone in state["gone"]])
         self._steps, self._frozen = state["steps"], state["frozen"]

@@ -68,7 +68,7 @@ class SparsityOptions:
         rate: how far a learned threshold moves against its gradient, in deviations of the weights.
         momentum: how much of the last step is in the next.
         density: what the loss takes for the density of a layer.
-        every: the steps between two checks.
+        every: the steps between two checks, where widths stay.
     """
 
     leave: tuple[str, ...] = ()

@@ -40,6 +40,19 @@ class Recurrent(nn.Module):
         return found
 
 
+class Product(nn.Module):
+    """A parameter that has its outputs last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 12) / 3)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head((x.mean(1) @ self.weight).relu())
+        return found
+
+
 def over_images(layer: nn.Module) -> nn.Module:
     """A layer behind a convolution."""
     module = nn.Sequential(nn.Conv2d(3, 8, 3), layer, nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
@@ -58,6 +71,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor], float]] = {
     "ConvTranspose": (lambda: over_images(nn.ConvTranspose2d(8, 5, 3)), IMAGE, 0.02),
     "rows": (rows, SEQUENCE, 0.1),
     "attention": (Attention, SEQUENCE, 0.1),
+    "product": (Product, SEQUENCE, 0.1),
     "RNN": (lambda: Recurrent(nn.RNN(8, 8, batch_first=True)), SEQUENCE, 0.1),
     "LSTM": (lambda: Recurrent(nn.LSTM(8, 8, batch_first=True)), SEQUENCE, 0.1),
     # What is between their operators is rounded in the compiled form alone.

@@ -151,7 +151,7 @@ def test_checkpoints_of_other_runs(run: tuple[Path, Loop, Outcome], tmp_path: Pa
         go_on(config())
     state = read_state(run[0] / checkpoint.name)
     write_state({key: part for key, part in state.items() if key != "step"}, checkpoint)
-    with pytest.raises(UsageError, match=r"is damaged: its state lacks 'step' \(begin anew"):
+    with pytest.raises(UsageError, match=r"is damaged: its state lacks step \(begin anew"):
         go_on(config())
     write_state({**state, "rows": [{**state["rows"][0], "stage": "none"}]}, checkpoint)
     with pytest.raises(UsageError, match="is damaged: 'none' is not a valid Stage"):

@@ -35,10 +35,9 @@ from irprune.training.sparsity_terms import (
     SparsityTerm,
 )
 from irprune.training.state import read_state, write_state
+from tests.processes import ROOT
 from tests.sparse_nets import FAST, IMAGE, SPARSE, Net, learned, net, train
 from tests.stripes import batches
-
-ROOT = Path(__file__).parents[2]
 
 
 def zeros(module: nn.Module) -> dict[str, float]:

@@ -26,6 +26,7 @@ from irprune.passes.analysis.entropy import coded_weights
 from irprune.training.apply import apply_to_module
 from irprune.training.coded_size import encoded_bytes, estimated_bytes
 from irprune.training.fake_quantizer import FakeQuantizer
+from irprune.training.mask_costs import SizeCheck
 from irprune.training.sparsity import SparsityLearner
 from irprune.training.sparsity_options import FixedSparsity, SparsityOptions, Threshold
 from irprune.training.sparsity_terms import (
@@ -163,21 +164,23 @@ def test_a_budget_beside_widths_that_are_not_known() -> None:
     train(model, learner, batches(1))
 
 
-def test_both_go_on_from_their_states() -> None:
+@pytest.mark.parametrize("check", [None, irprune.estimated_bytes])
+def test_both_go_on_from_their_states(check: SizeCheck | None) -> None:
+    """After an update of widths that the learner, which steps first, has not seen yet."""
+
     def begun() -> tuple[Net, WidthPruner[Net], SparsityLearner[Net]]:
         model = net()
         fast = WidthOptions(every=2, rate=10.0)
         widths = WidthPruner(model, IMAGE, half(), batches(2, 1), options=fast)
-        goal = [BoundedCost(SparsityCost.PARAMETERS, 0.3)]
-        options = replace(FAST, start=0.5)
-        return (
-            model,
-            widths,
-            SparsityLearner(model, IMAGE, goal, options=options, plan=lambda: widths.plan),
+        goal = [BoundedCost(SparsityCost.COMPRESSED, 0.3)]
+        options = replace(FAST, start=0.5, every=4)
+        learner = SparsityLearner(
+            model, IMAGE, goal, options=options, check=check, plan=lambda: widths.plan
         )
+        return model, widths, learner
 
     model, widths, learner = begun()
-    optimizer = train(model, learner, batches(11), also=widths)
+    optimizer = train(model, learner, batches(8), also=widths)
     assert widths.plan.kept
     state = copy.deepcopy(
         [part.state_dict() for part in (model, optimizer, widths, learner)],

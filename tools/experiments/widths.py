@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from irprune.budget import RESOURCES
+
 TASKS = {
     "mnist": """
 model = "zoo:ds_cnn?input=1x28x28&classes=10&widths=32-32-32-32"
@@ -106,6 +108,9 @@ METHODS = {
 """The method and what is set for widths, by the name in the table."""
 
 
+SUMMARY = "summary.json"
+"""Of a run's folder, the file that a run ends with."""
+
 SECONDS = "seconds.txt"
 """Of a run's folder, the file with what it has taken."""
 
@@ -123,6 +128,11 @@ def main() -> None:
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(lambda run: train(given.task, given.data, given.out, *run), runs))
     print_table(given.task, given.out, given.seeds, given.only)
+    missing = [
+        run for run in runs if not (run_folder(given.out, given.task, *run) / SUMMARY).exists()
+    ]
+    if missing:
+        raise SystemExit(f"{len(missing)} of {len(runs)} runs have failed")
 
 
 def run_folder(out: Path, task: str, name: str, seed: int) -> Path:
@@ -132,17 +142,18 @@ def run_folder(out: Path, task: str, name: str, seed: int) -> Path:
 def train(task: str, data: Path, out: Path, name: str, seed: int) -> None:
     """One run, or what is left of it."""
     folder = run_folder(out, task, name, seed)
-    if (folder / "summary.json").exists():
-        return
     method, pruning = METHODS[name]
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     budget = "" if method == "none" else f'budget = "{BUDGETS[task]}"'
-    config.write_text(
-        TASKS[task].format(
-            budget=budget, method=method, seed=seed, data=data.resolve(), pruning=pruning
-        )
+    settings = TASKS[task].format(
+        budget=budget, method=method, seed=seed, data=data.resolve(), pruning=pruning
     )
+    if config.exists() and config.read_text() != settings:
+        raise SystemExit(f"{folder} is a run with other settings: give another folder")
+    if (folder / SUMMARY).exists():
+        return
+    config.write_text(settings)
     resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
     start = time.time()
     done = subprocess.run(
@@ -157,7 +168,7 @@ def train(task: str, data: Path, out: Path, name: str, seed: int) -> None:
     took = folder / SECONDS
     seconds = time.time() - start + (float(took.read_text()) if took.exists() else 0.0)
     took.write_text(f"{seconds:.1f}\n")
-    if not (folder / "summary.json").exists():
+    if not (folder / SUMMARY).exists():
         print(f"{name}, seed {seed} failed, see {folder / 'log.txt'}", file=sys.stderr, flush=True)
         return
     print(f"{name}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -171,9 +182,9 @@ def print_table(task: str, out: Path, seeds: int, names: list[str]) -> None:
         found = []
         for seed in range(seeds):
             folder = run_folder(out, task, name, seed)
-            if (folder / "summary.json").exists():
+            if (folder / SUMMARY).exists():
                 seconds = float((folder / SECONDS).read_text())
-                found.append(json.loads((folder / "summary.json").read_text()) | {"s": seconds})
+                found.append(json.loads((folder / SUMMARY).read_text()) | {"s": seconds})
         if found:
             print(row(name, found))
 
@@ -187,10 +198,7 @@ def row(name: str, found: list[Any]) -> str:
         100 * abs(one["quantized_accuracy_of_samples"] - one["int8_accuracy"]) for one in found
     )
     seconds = statistics.mean(one["s"] for one in found)
-    used = [
-        " / ".join(f"{one['usage'][resource]:,}" for one in found)
-        for resource in ("sram", "flash", "macs")
-    ]
+    used = [" / ".join(f"{one['usage'][resource]:,}" for one in found) for resource in RESOURCES]
     within = sum(not one["exceeded"] for one in found)
     mean = statistics.mean(accuracies)
     return (
