@@ -75,8 +75,10 @@ def one_shot_plan(graph: Graph, budget: Budget, check: Check) -> Plan:
 def uniform_plan(graph: Graph, budget: Budget, check: Check) -> Plan:
     """The plan that scales all layers alike, by the largest factor that meets a budget.
 
+    Where none of the factors does, it keeps one unit a layer.
+
     Raises:
-        UsageError: none does.
+        UsageError: no widths meet it.
     """
     expect_reachable_on_device(graph, budget, check)
     low, high = 0, SCALES - 1
@@ -88,6 +90,4 @@ def uniform_plan(graph: Graph, budget: Budget, check: Check) -> Plan:
             high = middle - 1
         else:
             best, low = plan, middle + 1
-    if best is None:
-        raise UsageError("not even one channel a layer meets the budget", where=graph.name)
-    return best
+    return best or least_plan(graph)
