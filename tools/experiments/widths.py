@@ -60,7 +60,7 @@ rate = 3.0
 {pruning}
 [quantization]
 epochs = 1
-test_samples = 2000
+test_samples = 10000
 """,
     "vgg16": """
 model = "zoo:vgg16"
