@@ -361,7 +361,7 @@ def test_what_cannot_be_learned() -> None:
     with pytest.raises(UsageError, match=r"batch 0 is nan \(is it empty"):
         WidthPruner(model, IMAGE, budget, [(first[0][:0], first[1][:0]), second])
     with pytest.raises(UsageError, match="does not take validation batch 0: ValueError"):
-        WidthPruner(model, IMAGE, budget, [(*first, first[1])])  # type: ignore[list-item]
+        WidthPruner(model, IMAGE, budget, [(*first, first[1])])  # type: ignore[list-item]  # the mistake
     wrong: tuple[tuple[str, Any, str], ...] = (
         ("every", 0, "updated every 0 steps"),
         ("rate", -1.0, "rate -1.0 is not a finite number above 0"),
